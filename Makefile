@@ -1,0 +1,48 @@
+# Two commands do everything on a machine that has python3 (3.11+) and make: `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check soak bench bench-cold screenshots lock
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{ printf "make %-11s", $$1; $$1 = ""; print }'
+
+install: .venv/installed ## make .venv with what the service and its tests need
+
+.venv/installed: requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit("chat-api needs Python 3.11 or newer (set PYTHON=)" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+	@echo "installing into .venv (once, about a minute)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+run: install ## the service; without Azure settings, against the local emulator (TRACE=1 prints spans)
+	@$(BIN)/python -m scripts.run_local
+
+check: install ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: check ## check, then all tests
+	@$(BIN)/pytest -n 3 --dist loadfile
+
+soak: install ## ten minutes of mixed streams, faults and leavers: no lies, no leaks
+	@$(BIN)/python -m tests.soak
+
+bench: install ## what the service costs, against its goals (under five minutes)
+	@$(BIN)/python -m bench
+
+bench-cold: install ## what a start costs
+	@$(BIN)/python -m bench.cold
+
+screenshots: install ## docs/images, made anew by the tests
+	@SCREENSHOTS=docs/images $(BIN)/pytest tests/test_page_looks.py
+
+lock: install ## compile the exact, hashed requirements from pyproject.toml
+	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q \
+		--custom-compile-command "make lock" -o requirements.txt
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes -q \
+		--custom-compile-command "make lock" -c requirements.txt -o requirements-dev.txt

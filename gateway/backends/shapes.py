@@ -1,0 +1,66 @@
+"""What is inside a frame, whatever the generation: JSON objects, texts in pieces, usage figures. Pure.
+
+Others' JSON may have any shape: what does not fit is read as absent.
+"""
+
+import json
+from typing import Any
+
+import orjson
+
+from gateway.errors import UpstreamUnavailable
+from gateway.events import Usage
+
+
+def parsed(data: bytes) -> dict[str, object]:
+    """The frame's JSON object. orjson refuses half a surrogate pair, which a delta may end in: json takes it.
+
+    Raises UpstreamUnavailable for anything else than an object.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        try:
+            value = json.loads(data.decode(errors="replace"))
+        except ValueError as e:
+            raise UpstreamUnavailable("a frame that is not JSON") from e
+    if not isinstance(value, dict):
+        raise UpstreamUnavailable("a frame that is not a JSON object")
+    return value
+
+
+class Surrogates:
+    """Joins the halves of a pair that two deltas share; a half that stays alone becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def join(self, text: str) -> str:
+        """May be empty: the half waits for the next delta."""
+        if not self._half and text.isascii():
+            return text
+        text, self._half = self._half + text, ""
+        if text and "\ud800" <= text[-1] <= "\udbff":
+            text, self._half = text[:-1], text[-1]
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def rest(self) -> str:
+        half, self._half = self._half, ""
+        return "�" if half else ""
+
+
+def as_object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def as_word(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def usage_of(value: object, input_name: str, output_name: str) -> Usage | None:
+    """None unless all three figures are there."""
+    usage = as_object(value)
+    try:
+        return Usage(int(usage[input_name]), int(usage[output_name]), int(usage["total_tokens"]))
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,59 @@
+"""What happens in a turn: the few words that backends and protocols share. Imports nothing of ours."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+FinishReason = Literal["stop", "length", "content_filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message from a person. `thread_id` None opens a new conversation."""
+
+    message: str
+    thread_id: str | None
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """Always first, exactly once. `thread_id` is what continues the conversation."""
+
+    thread_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """Never empty, and never half of a surrogate pair."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCompleted:
+    """Last. `usage` is None where the upstream tells none."""
+
+    finish_reason: FinishReason
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunFailed:
+    """Last, instead of RunCompleted. `message` is for the caller's eyes; the code is from `errors.py`."""
+
+    code: str
+    message: str
+    retryable: bool
+    retry_after_s: float | None
+
+
+BackendEvent = RunStarted | TextDelta | RunCompleted
+Event = BackendEvent | RunFailed

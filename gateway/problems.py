@@ -1,0 +1,116 @@
+"""What an error looks like when it is a status: RFC 9457 problem details with `code`, `retryable` and `request_id`."""
+
+import json
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.connection import abort
+from gateway.errors import (
+    GatewayError,
+    InternalError,
+    MethodNotAllowed,
+    NotFound,
+    UnreadableRequest,
+    whole_seconds,
+)
+from gateway.telemetry import place_of, request_id
+
+_log = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """application/problem+json"""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    request_id: str
+    thread_id: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
+def problem(error: GatewayError, *, thread_id: str | None = None, status: int | None = None) -> Response:
+    status = status or error.status
+    body = Problem(
+        title=error.title,
+        status=status,
+        detail=error.public_message,
+        code=error.code,
+        retryable=error.retryable,
+        request_id=request_id.get(),
+        thread_id=thread_id,
+        errors=error.errors,
+    )
+    headers = {"cache-control": "no-store", **error.headers}
+    if error.retryable and status in (429, 503):
+        headers["retry-after"] = str(whole_seconds(error.retry_after_s or 1))
+    content = json.dumps(body.model_dump(exclude_none=True))
+    return Response(content, status, headers, "application/problem+json")
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    app.add_exception_handler(GatewayError, _gateway_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+
+
+async def _gateway_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    return refused(error)
+
+
+def refused(error: GatewayError) -> Response:
+    level = logging.WARNING if error.status >= 500 else logging.INFO
+    _log.log(level, "%s: %s", error.code, error, extra={"event": "refused", "fields": {"code": error.code}})
+    return problem(error)
+
+
+async def _routing_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = problem(MethodNotAllowed() if error.status_code == 405 else NotFound())
+    response.headers.update(error.headers or {})
+    return response
+
+
+class Bugs:
+    """A bug of ours is a problem, too, and inside CORS; once the answer has begun, it breaks off visibly."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched_send)
+        except Exception as e:  # noqa: BLE001  nothing of it may reach a caller, or a log with its words
+            _log.error("a bug: %s", place_of(e))
+            if begun:
+                abort(scope)
+            else:
+                await problem(InternalError())(scope, receive, send)
+
+
+class Cors(CORSMiddleware):
+    """Refuses a preflight with a problem, as everything else is refused."""
+
+    def preflight_response(self, request_headers: Any) -> Any:
+        response = super().preflight_response(request_headers)
+        if response.status_code < 400:
+            return response
+        refused = problem(UnreadableRequest(public_message="This origin, method or header is not allowed (CORS)."))
+        refused.headers["vary"] = response.headers.get("vary", "Origin")
+        return refused

@@ -1,0 +1,194 @@
+"""Everything the service reads from its environment, once. Each field says what it does; README has the same table.
+
+Order: the process's environment, then `.env`, then the default. An empty value is an unset one.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from gateway.settings_access import AccessSettings
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+_PROJECT_ENDPOINTS = ("AZURE_AI_PROJECT_ENDPOINT", "FOUNDRY_PROJECT_ENDPOINT", "PROJECT_ENDPOINT")
+_AGENT_IDS = ("AZURE_AI_AGENT_ID", "AZURE_AI_AGENT_NAME")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*|null")
+
+
+class SettingsError(SystemExit):
+    """Stops the start with one sentence that names the variable."""
+
+
+class Settings(AccessSettings):
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    azure_ai_endpoint: str | None = Field(None, description="the Foundry resource, `https://X.services.ai.azure.com`")
+    azure_ai_project_name: str | None = Field(None, description="the project in it", pattern=r"^[A-Za-z0-9._-]+$")
+    azure_ai_project_endpoint: str | None = Field(
+        None,
+        validation_alias=AliasChoices(*_PROJECT_ENDPOINTS),
+        description="the project endpoint whole, instead of the two above",
+    )
+    azure_ai_agent_id: str | None = Field(
+        None,
+        validation_alias=AliasChoices(*_AGENT_IDS),
+        pattern=r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$",
+        description="a Foundry agent, `name` or `name:version`; or a classic one, `asst_…`",
+    )
+    azure_openai_endpoint: str | None = Field(
+        None, description="a plain Azure OpenAI resource, where no agent is set: `https://X.openai.azure.com`"
+    )
+    azure_openai_deployment_name: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]+$", description="the model's deployment in it"
+    )
+    azure_openai_api_key: SecretStr | None = Field(None, description="its key; without one, the managed identity")
+    azure_client_id: str | None = Field(None, description="the user-assigned managed identity")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins whose pages may call (CORS), comma-separated; `*` for all, without credentials",
+    )
+    conversation_stock: int = Field(
+        1, ge=0, le=100, description="conversations made ahead, so that a first turn is one round trip; 0 for none"
+    )
+    max_streams: int = Field(200, gt=0, description="most answers at a time on one replica")
+    max_message_chars: int = Field(32_000, gt=0, description="longest message, in characters")
+    max_body_bytes: int = Field(1_048_576, gt=0, description="largest request body, in bytes")
+    upstream_idle_timeout_s: Positive = Field(120, description="longest silence of the agent, in seconds")
+    answer_deadline_s: Positive = Field(220, description='longest wait for an answer with `"stream": false`')
+    send_timeout_s: Positive = Field(60, description="a caller who reads nothing for so long is dropped")
+    drain_s: float = Field(
+        25, ge=0, allow_inf_nan=False, description="how long open answers may go on after SIGTERM, in seconds"
+    )
+    ping_s: float = Field(15, ge=0, allow_inf_nan=False, description="pause between `: ping` comments; 0 for none")
+    chat_page: bool = Field(False, description="serve the chat page at `/` and the browser client at `/chat-client.js`")
+    applicationinsights_connection_string: SecretStr | None = Field(
+        None, description="Application Insights, where traces and figures go"
+    )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, pattern=r"^https?://[^/?#]+[^?#]*$", description="any OpenTelemetry collector (OTLP over HTTP), the same"
+    )
+    otel_traces_exporter: str | None = Field(None, description="`console` prints spans in the terminal")
+    otel_instrumentation_genai_capture_message_content: bool = Field(
+        False, description="true: what people and the agent say is in the spans"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="what is logged")
+    log_format: Literal["json", "text"] = Field("json", description="`json` for machines, `text` for people")
+    port: int = Field(8000, ge=0, le=65_535, description="where `make run` and the image listen")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _stripped(cls, value: object) -> object:
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(origin.strip().rstrip("/").lower() for origin in value.split(",") if origin.strip())
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_ORIGIN.fullmatch(origin) for origin in value):
+            raise ValueError("must be origins such as https://example.com, comma-separated, or *")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("azure_ai_endpoint", "azure_ai_project_endpoint", "azure_openai_endpoint")
+    @classmethod
+    def _endpoint(cls, value: str | None) -> str | None:
+        return value and checked_endpoint(value)
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _base(cls, value: str | None) -> str | None:
+        return value and value.rstrip("/")
+
+    @field_validator("otel_instrumentation_genai_capture_message_content", mode="before")
+    @classmethod
+    def _captured(cls, value: object) -> object:
+        """The convention's words; events of their own are not made, so that `event_only` captures nothing."""
+        words = {"no_content": False, "event_only": False, "span_only": True, "span_and_event": True}
+        return words.get(value.lower(), value) if isinstance(value, str) else value
+
+    @field_validator("azure_openai_endpoint")
+    @classmethod
+    def _resource(cls, value: str | None) -> str | None:
+        return value and value.removesuffix("/openai/v1").removesuffix("/openai")
+
+    @property
+    def project_endpoint(self) -> str | None:
+        """`https://<account>.services.ai.azure.com/api/projects/<project>`, however it was given."""
+        if self.azure_ai_project_endpoint:
+            return self.azure_ai_project_endpoint
+        endpoint = self.azure_ai_endpoint
+        if endpoint is None or "/api/projects/" in endpoint:
+            return endpoint
+        if self.azure_ai_project_name is None:
+            return None
+        host = re.sub(r"\.cognitiveservices\.azure\.com$", ".services.ai.azure.com", endpoint, flags=re.IGNORECASE)
+        return f"{host}/api/projects/{self.azure_ai_project_name}"
+
+
+def checked_endpoint(value: str) -> str:
+    """Without its trailing slash. Raises ValueError: https is asked for anywhere but on this machine."""
+    url = urlsplit(value)
+    if not url.hostname or url.scheme not in ("https", "http") or url.query or url.fragment or url.username:
+        raise ValueError("must be a URL such as https://name.services.ai.azure.com")
+    try:
+        _ = url.port
+    except ValueError:
+        raise ValueError("has a port that is none") from None
+    if url.scheme == "http" and not is_loopback(value):
+        raise ValueError("must be https (http is for this machine alone)")
+    return value.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def read_settings(env_file: str | None = ".env") -> Settings:
+    """Raises SettingsError."""
+    sources = (os.environ, dotenv_values(env_file) if env_file else {})
+    for source in sources:
+        for aliases in (_PROJECT_ENDPOINTS, _AGENT_IDS):
+            _refuse_two_values(source, aliases)
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        raise SettingsError(f"chat-api: {_sentence(error, sources)}") from None
+
+
+def _refuse_two_values(source: Mapping[str, str | None], aliases: tuple[str, ...]) -> None:
+    given = {name: value for name in aliases if (value := source.get(name))}
+    if len(set(given.values())) > 1:
+        raise SettingsError(f"chat-api: {' and '.join(given)} name the same setting with different values.")
+
+
+def _sentence(error: ValidationError, sources: Iterable[Mapping[str, str | None]]) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]).upper()
+    aliases = next((names for names in (_PROJECT_ENDPOINTS, _AGENT_IDS) if name in names), (name,))
+    given = next((alias for source in sources for alias in aliases if source.get(alias)), name)
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{given}: {reason[:1].lower()}{reason[1:]}."

@@ -1,0 +1,75 @@
+"""Every name that leaves the service in its telemetry; docs/observability.md and infra's queries use these alone.
+
+`http.*`, `url.*`, `server.*`, `error.type`: OpenTelemetry's semantic conventions 1.44.0. `gen_ai.*`: the GenAI
+conventions as of the same version, in development, since then in a repository of their own
+(https://github.com/open-telemetry/semantic-conventions-genai). `chat_api.*`: ours, where the conventions have no word.
+"""
+
+SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+
+# spans
+REQUEST_METHOD = "http.request.method"
+RESPONSE_STATUS = "http.response.status_code"
+RESEND_COUNT = "http.request.resend_count"
+ROUTE = "http.route"
+URL_PATH = "url.path"
+URL_SCHEME = "url.scheme"
+URL_FULL = "url.full"
+URL_TEMPLATE = "url.template"
+SERVER_ADDRESS = "server.address"
+SERVER_PORT = "server.port"
+ERROR_TYPE = "error.type"
+OPERATION = "gen_ai.operation.name"
+PROVIDER = "gen_ai.provider.name"
+AGENT_ID = "gen_ai.agent.id"
+MODEL = "gen_ai.request.model"
+CONVERSATION_ID = "gen_ai.conversation.id"
+RESPONSE_ID = "gen_ai.response.id"
+FINISH_REASONS = "gen_ai.response.finish_reasons"
+INPUT_TOKENS = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105  not that sort of token
+INPUT_MESSAGES = "gen_ai.input.messages"
+OUTPUT_MESSAGES = "gen_ai.output.messages"
+REQUEST_ID = "chat_api.request_id"
+LABEL = "chat_api.conversation_id"
+UPSTREAM = "chat_api.upstream"
+CALLER = "chat_api.caller"
+ENDING = "chat_api.ending"
+DELTAS = "chat_api.deltas"
+CHARACTERS = "chat_api.characters"
+FIRST_CHUNK_MS = "chat_api.first_chunk_ms"
+LONGEST_GAP_MS = "chat_api.longest_gap_ms"
+UPSTREAM_MS = "chat_api.upstream_ms"
+RETRIES = "chat_api.retries"
+FIRST_CHUNK_EVENT = "chat_api.first_chunk"
+
+SPAN_ATTRIBUTES = frozenset(
+    value for name, value in list(globals().items()) if name.isupper() and name not in ("SCHEMA_URL", "TOKEN_TYPE")
+)
+
+# metrics: name → unit
+DURATION = "gen_ai.client.operation.duration"
+FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
+CHUNK_GAP = "gen_ai.client.operation.time_per_output_chunk"
+TOKENS = "gen_ai.client.token.usage"
+ENDINGS = "chat_api.turn.endings"
+UPSTREAM_RETRIES = "chat_api.upstream.retries"
+OPEN_TURNS = "chat_api.turns.open"
+STOCK = "chat_api.conversations.ahead"
+START = "chat_api.start.duration"
+
+UNITS = {
+    DURATION: "s",
+    FIRST_CHUNK: "s",
+    CHUNK_GAP: "s",
+    TOKENS: "{token}",
+    ENDINGS: "{turn}",
+    UPSTREAM_RETRIES: "{request}",
+    OPEN_TURNS: "{turn}",
+    STOCK: "{conversation}",
+    START: "s",
+}
+
+LEFT = "left"
+"""The ending of a turn whose reader went away. The others are finish reasons and the codes of `errors.py`."""

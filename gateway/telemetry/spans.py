@@ -1,0 +1,119 @@
+"""A turn's span and an upstream request's, as values. Pure; names: `names.py`. No OpenTelemetry in here."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from gateway.telemetry import names
+from gateway.telemetry.destination import Answering
+from gateway.telemetry.traces import Place
+from gateway.telemetry.turn_record import TurnRecord
+from gateway.telemetry.upstream_calls import UpstreamCall
+
+Value = str | int | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Times in ns since the epoch. `server`: somebody asked us; else we asked the upstream."""
+
+    name: str
+    server: bool
+    place: Place
+    attributes: dict[str, Value]
+    started_ns: int
+    ended_ns: int
+    first_chunk_ns: int | None = None
+    failed: bool = False
+
+
+def turn_span(record: TurnRecord, answering: Answering) -> Span:
+    """Failed where it was not the caller's fault, as the conventions want it."""
+    first_chunk_s = record.first_chunk_s
+    return Span(
+        name=f"POST {record.asked.route}",
+        server=True,
+        place=record.asked.place,
+        attributes=_present(_turn_attributes(record, answering)),
+        started_ns=record.started_ns,
+        ended_ns=record.ended_ns,
+        first_chunk_ns=None if first_chunk_s is None else record.started_ns + int(first_chunk_s * 1e9),
+        failed=record.failed is not None and record.failed.status >= 500,
+    )
+
+
+def call_span(call: UpstreamCall) -> Span:
+    assert call.place, "somebody listens"
+    return Span(
+        name=f"{call.method} {call.path}",
+        server=False,
+        place=call.place,
+        attributes=_present(_call_attributes(call)),
+        started_ns=call.started_ns,
+        ended_ns=call.ended_ns,
+        failed=call.error is not None,
+    )
+
+
+def _present(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _turn_attributes(record: TurnRecord, answering: Answering) -> dict[str, Value | None]:
+    usage = record.usage
+    return {
+        names.REQUEST_METHOD: "POST",
+        names.ROUTE: record.asked.route,
+        names.URL_PATH: record.asked.route,
+        names.URL_SCHEME: record.asked.scheme,
+        names.RESPONSE_STATUS: record.status,
+        names.ERROR_TYPE: record.ending if record.failed else None,
+        names.OPERATION: answering.operation,
+        names.PROVIDER: answering.provider,
+        names.AGENT_ID: answering.agent_id,
+        names.MODEL: answering.model,
+        names.CONVERSATION_ID: record.thread_id,
+        names.RESPONSE_ID: record.run_id,
+        names.FINISH_REASONS: [record.ending] if record.finished else None,
+        names.INPUT_TOKENS: usage.input_tokens if usage else None,
+        names.OUTPUT_TOKENS: usage.output_tokens if usage else None,
+        names.REQUEST_ID: record.asked.request_id,
+        names.LABEL: record.turn.conversation_id,
+        names.UPSTREAM: answering.kind,
+        names.CALLER: record.asked.caller,
+        names.ENDING: record.ending,
+        names.DELTAS: record.deltas,
+        names.CHARACTERS: record.characters,
+        names.FIRST_CHUNK_MS: record.first_chunk_ms,
+        names.LONGEST_GAP_MS: record.longest_gap_ms,
+        names.UPSTREAM_MS: record.upstream_ms,
+        names.RETRIES: record.retries,
+        **_text(record),
+    }
+
+
+def _call_attributes(call: UpstreamCall) -> dict[str, Value | None]:
+    """The URL's ids are left out, as its query is: they belong to conversations."""
+    url = urlsplit(call.url)
+    return {
+        names.REQUEST_METHOD: call.method,
+        names.URL_FULL: f"{url.scheme}://{url.netloc}{call.path}",
+        names.URL_TEMPLATE: call.path,
+        names.SERVER_ADDRESS: url.hostname,
+        names.SERVER_PORT: url.port,
+        names.RESPONSE_STATUS: call.status,
+        names.RESEND_COUNT: call.resend or None,
+        names.ERROR_TYPE: call.error,
+    }
+
+
+def _text(record: TurnRecord) -> dict[str, Value]:
+    """Only where OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT asked for it."""
+    if record.said is None:
+        return {}
+    asked = {"role": "user", "parts": [{"type": "text", "content": record.turn.message}]}
+    answered = {"role": "assistant", "parts": [{"type": "text", "content": "".join(record.said)}]}
+    if record.finished:
+        answered["finish_reason"] = record.ending
+    return {names.INPUT_MESSAGES: json.dumps([asked]), names.OUTPUT_MESSAGES: json.dumps([answered])}

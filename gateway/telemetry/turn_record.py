@@ -1,0 +1,191 @@
+"""What is noted of one turn, from the whole message to the last byte: figures, ids and codes. docs/observability.md."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import assert_never
+
+from gateway.errors import BY_CODE, GatewayError
+from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, Turn, Usage
+from gateway.telemetry.gaps import Gaps
+from gateway.telemetry.names import LEFT
+from gateway.telemetry.traces import Place
+from gateway.telemetry.upstream_calls import UpstreamCall
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the request says of itself. `caller`: what kind of identity, never whose."""
+
+    route: str
+    scheme: str
+    request_id: str
+    place: Place
+    streamed: bool
+    caller: str = "anonymous"
+
+
+class TurnRecord:
+    """Listens to the turn's upstream calls. `late` takes those that end after the turn has."""
+
+    def __init__(
+        self, turn: Turn, asked: Asked, late: Callable[[UpstreamCall], None], *, traced: bool, text: bool
+    ) -> None:
+        self.turn = turn
+        self.asked = asked
+        self.traced = traced
+        self.thread_id = turn.thread_id
+        """The upstream's own: never what a caller holds for it."""
+        self.run_id: str | None = None
+        self.deltas = 0
+        self.characters = 0
+        self.first_chunk_s: float | None = None
+        self.gaps = Gaps()
+        self.usage: Usage | None = None
+        self.ending: str = LEFT
+        self.failed: type[GatewayError] | None = None
+        self.retries = 0
+        self.calls: list[UpstreamCall] = []
+        self.said: list[str] | None = [] if text else None
+        self.yielded = False
+        """Something was sent: a failure is an event, not a status."""
+        self.ended_ns = 0
+        self._late = late
+        self._over = False
+        self._last_chunk = 0.0
+        self.started_ns = time.time_ns()
+        self._began = time.perf_counter()
+
+    def take(self, batch: Sequence[Event]) -> None:
+        self.yielded = True
+        deltas = 0
+        for event in batch:
+            if type(event) is TextDelta:
+                deltas += 1
+                self.characters += len(event.text)
+                if self.said is not None:
+                    self.said.append(event.text)
+            else:
+                self._step(event)
+        if deltas:
+            self._chunks(deltas)
+
+    def fail(self, code: str) -> None:
+        self.ending = code
+        self.failed = BY_CODE[code]
+
+    def close(self) -> bool:
+        """True the first time: the turn has ended now."""
+        if self._over:
+            return False
+        self._over = True
+        self.ended_ns = self.started_ns + int((time.perf_counter() - self._began) * 1e9)
+        return True
+
+    @property
+    def finished(self) -> bool:
+        """The ending is a finish reason."""
+        return self.failed is None and self.ending != LEFT
+
+    @property
+    def first_chunk_ms(self) -> int | None:
+        return None if self.first_chunk_s is None else round(self.first_chunk_s * 1e3)
+
+    @property
+    def longest_gap_ms(self) -> int | None:
+        return round(self.gaps.longest * 1e3) if self.gaps.count else None
+
+    @property
+    def upstream_ms(self) -> int | None:
+        """From sending the request that was answered to its first event."""
+        answered = [call for call in self.calls if call.first_event_ns]
+        return _ms(answered[-1].first_event_ns - answered[-1].started_ns) if answered else None
+
+    @property
+    def total_ms(self) -> int:
+        return _ms(self.ended_ns - self.started_ns)
+
+    @property
+    def status(self) -> int:
+        """What the caller saw, or (499) did not wait for."""
+        if self.yielded and self.asked.streamed:
+            return 200
+        if self.failed is None:
+            return 499 if self.ending == LEFT else 200
+        return self.failed.status
+
+    def place_below(self) -> Place:
+        return self.asked.place.below()
+
+    def call_begun(self, call: UpstreamCall) -> None:
+        if call.resend:
+            self.retries += 1
+
+    def call_ended(self, call: UpstreamCall) -> None:
+        if self._over:
+            self._late(call)
+        else:
+            self.calls.append(call)
+
+    def fields(self) -> dict[str, object]:
+        """The turn's line in the log."""
+        return {
+            "trace_id": self.asked.place.trace_hex,
+            "route": self.asked.route,
+            "caller": self.asked.caller,
+            "conversation_id": self.turn.conversation_id,
+            "run_id": self.run_id,
+            "ending": self.ending,
+            "code": self.ending if self.failed else None,
+            "finish_reason": self.ending if self.finished else None,
+            "deltas": self.deltas,
+            "characters": self.characters,
+            "input_tokens": self.usage and self.usage.input_tokens,
+            "output_tokens": self.usage and self.usage.output_tokens,
+            "first_chunk_ms": self.first_chunk_ms,
+            "longest_gap_ms": self.longest_gap_ms,
+            "total_ms": self.total_ms,
+            "upstream_ms": self.upstream_ms,
+            "retries": self.retries,
+        }
+
+    def _step(self, event: RunStarted | RunCompleted | RunFailed | TextDelta) -> None:
+        match event:
+            case RunStarted(_, run_id):
+                self.run_id = run_id or None
+            case RunCompleted(finish_reason, usage):
+                self.ending, self.usage = finish_reason, usage
+            case RunFailed(code):
+                self.fail(code)
+            case TextDelta():
+                raise AssertionError("counted before")
+            case _:
+                assert_never(event)
+
+    def _chunks(self, deltas: int) -> None:
+        now = time.perf_counter()
+        if self.first_chunk_s is None:
+            self.first_chunk_s = now - self._began
+            if deltas > 1:
+                self.gaps.add(0.0, deltas - 2)
+        else:
+            self.gaps.add(now - self._last_chunk, deltas - 1)
+        self.deltas += deltas
+        self._last_chunk = now
+
+
+async def noted(events: AsyncGenerator[list[Event]], record: TurnRecord) -> AsyncGenerator[list[Event]]:
+    """The same events, and the record of them. Raises what `events` raises, and closes them."""
+    try:
+        async with aclosing(events):
+            async for batch in events:
+                record.take(batch)
+                yield batch
+    except GatewayError as e:
+        record.fail(e.code)
+        raise
+
+
+def _ms(nanoseconds: int) -> int:
+    return round(nanoseconds / 1e6)

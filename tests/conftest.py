@@ -1,0 +1,22 @@
+"""The fixtures of the whole suite."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from emulator.app import create_app
+from tests.environment import names_of_settings
+from tests.servers import serving
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in names_of_settings():
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def emulator() -> Iterator[str]:
+    """The base URL of an emulator that answers as fast as it can."""
+    with serving(create_app(pace=0)) as url:
+        yield url

@@ -1,0 +1,202 @@
+"""Every fault on every upstream in every mode: one truthful ending, as a status while nothing was said."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from typing import Any
+
+import httpx
+import pytest
+
+from emulator.app import create_app as emulator_app
+from gateway.app import create_app
+from gateway.errors import BY_CODE, InternalError, UpstreamUnavailable
+from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Turn
+from gateway.settings import Settings
+from tests.bare import bare_upstream
+from tests.callers import calling_app, classic, foundry, openai, unread
+from tests.faults import EXPECTED, ON_EMULATOR, Done, Error, Expected, Status, play
+from tests.grammar import Ending, native_ending, simple_ending
+from tests.servers import serving
+
+UPSTREAMS: dict[str, Callable[..., Settings]] = {"foundry": foundry, "classic": classic, "openai": openai}
+MODES = ("native", "simple", "json")
+IDLE_S = 5.0
+
+Case = tuple[str, str, str]
+CASES: list[Case] = list(product(EXPECTED, UPSTREAMS, MODES))
+
+
+@pytest.fixture(scope="module")
+def answers() -> Iterator[dict[Case, httpx.Response]]:
+    """All of them, got at the same time: many wait for a timeout."""
+    with ExitStack() as stack:
+        emulated = stack.enter_context(serving(emulator_app(pace=0)))
+        bare = stack.enter_context(bare_upstream(play))
+        services = {
+            (name, where): stack.enter_context(serving(create_app(settings(where, upstream_idle_timeout_s=IDLE_S))))
+            for (name, settings), where in product(UPSTREAMS.items(), (emulated, bare.url))
+        }
+        urls = {
+            (fault, upstream, mode): services[upstream, emulated if fault in ON_EMULATOR else bare.url]
+            for fault, upstream, mode in CASES
+        }
+        yield asyncio.run(_asked(urls))
+
+
+async def _asked(urls: dict[Case, str]) -> dict[Case, httpx.Response]:
+    limit = asyncio.Semaphore(100)
+    async with httpx.AsyncClient(timeout=60) as client:
+
+        async def ask(case: Case) -> httpx.Response:
+            async with limit:
+                return await _ask(client, urls[case], case)
+
+        return dict(zip(urls, await asyncio.gather(*map(ask, urls)), strict=True))
+
+
+async def _ask(client: httpx.AsyncClient, url: str, case: Case) -> httpx.Response:
+    fault, _, mode = case
+    if mode == "simple":
+        return await client.post(f"{url}/api/v1/chat/stream", json={"message": fault})
+    return await client.post(f"{url}/api/chat", json={"message": fault, "stream": mode == "native"})
+
+
+@pytest.mark.parametrize(("fault", "upstream", "mode"), CASES)
+def test_it_ends_once_and_truthfully(fault: str, upstream: str, mode: str, answers: dict[Case, httpx.Response]) -> None:
+    answer = answers[fault, upstream, mode]
+    expected = EXPECTED[fault]
+    if isinstance(expected, Status):
+        _check_problem(answer, expected.status, expected.code)
+        assert answer.headers.get("retry-after") == expected.retry_after
+    elif mode == "json":
+        _check_json(answer, expected)
+    else:
+        _check_stream(answer, expected, mode)
+
+
+def _check_problem(answer: httpx.Response, status: int, code: str) -> None:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    problem = answer.json()
+    assert problem["code"] == code
+    assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+def _check_json(answer: httpx.Response, expected: Error | Done) -> None:
+    if isinstance(expected, Done):
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["finish_reason"] == expected.finish_reason
+        assert answer.json()["response"]
+    else:
+        _check_problem(answer, expected.status, expected.code)
+        assert answer.json()["thread_id"]
+
+
+def _check_stream(answer: httpx.Response, expected: Error | Done, mode: str) -> None:
+    assert answer.status_code == 200, answer.text
+    ending = native_ending(answer.text) if mode == "native" else simple_ending(answer.text)
+    if isinstance(expected, Done):
+        assert (ending.code, ending.finish_reason) == (None, expected.finish_reason)
+        assert ending.text
+    else:
+        assert ending.code == expected.code
+        assert bool(ending.text) is expected.text
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_what_was_said_before_a_fault_is_kept(upstream: str, answers: dict[Case, httpx.Response]) -> None:
+    for fault in ("closed in mid-frame", "reset in mid-frame", "a frame that is not JSON", "a null error alone"):
+        assert native_ending(answers[fault, upstream, "native"].text).text == "Hello"
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_a_quota_used_up_for_good_is_not_worth_trying_again(upstream: str, answers: dict[Case, httpx.Response]) -> None:
+    problem = answers["a quota used up for good", upstream, "json"]
+    assert problem.json()["retryable"] is False
+    assert "retry-after" not in problem.headers
+
+
+def test_a_retry_after_of_a_quota_inside_the_run_reaches_the_caller(answers: dict[Case, httpx.Response]) -> None:
+    got = answers["[quota]", "foundry", "native"].text
+    assert '"code": "upstream_rate_limited", "retryable": true, "retry_after": 7' in got
+    assert answers["[quota]", "foundry", "json"].headers["retry-after"] == "7"
+
+
+def test_nothing_of_the_upstreams_words_is_in_any_answer(answers: dict[Case, httpx.Response]) -> None:
+    words = ("upstream words", "principal", "Bad Gateway", "Sign in", "127.0.0.1", "Traceback", "gpt-emulated")
+    for case, answer in answers.items():
+        assert not [word for word in words if word in answer.text], case
+
+
+class Broken:
+    """A backend with a bug. Says `said` first."""
+
+    def __init__(self, *said: BackendEvent, bug: Exception | None = None) -> None:
+        self.said = said
+        self.bug = bug
+
+    async def answer(self, _: Turn) -> AsyncGenerator[list[BackendEvent]]:
+        for event in self.said:
+            yield [event]
+        if self.bug:
+            raise self.bug
+
+    async def check(self) -> None: ...
+
+    async def cancel(self, _: str) -> bool:
+        return False
+
+    async def warm(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@contextmanager
+def calling_broken(*said: BackendEvent, bug: Exception | None = None) -> Generator[httpx.Client]:
+    with calling_app(create_app(unread(), Broken(*said, bug=bug))) as client:
+        yield client
+
+
+def endings(client: httpx.Client) -> tuple[Ending, Ending, tuple[int, str]]:
+    native = client.post("/api/chat", json={"message": "hi"}).text
+    simple = client.post("/api/v1/chat/stream", json={"message": "hi"}).text
+    whole = client.post("/api/chat", json={"message": "hi", "stream": False})
+    return native_ending(native), simple_ending(simple), (whole.status_code, whole.json()["code"])
+
+
+STARTED, HELLO = RunStarted("t", "r"), TextDelta("Hello")
+
+
+def test_a_bug_of_ours_before_the_first_event_is_a_500() -> None:
+    bodies: list[dict[str, Any]] = [{"message": "hi"}, {"message": "hi", "stream": False}]
+    with calling_broken(bug=ValueError("secret")) as client:
+        for body in bodies:
+            answer = client.post("/api/chat", json=body)
+            _check_problem(answer, 500, "internal_error")
+            assert "secret" not in answer.text
+
+
+def test_a_bug_of_ours_in_mid_stream_is_one_error() -> None:
+    with calling_broken(STARTED, HELLO, bug=ValueError("secret")) as client:
+        expected = Ending("Hello", InternalError.code)
+        assert endings(client) == (expected, expected, (500, "internal_error"))
+
+
+def test_a_backend_that_just_stops_has_broken_off() -> None:
+    with calling_broken(STARTED, HELLO) as client:
+        expected = Ending("Hello", UpstreamUnavailable.code)
+        assert endings(client) == (expected, expected, (502, "upstream_unavailable"))
+
+
+def test_a_backend_that_goes_on_after_the_end_is_not_heard() -> None:
+    with calling_broken(STARTED, HELLO, RunCompleted("stop", None), TextDelta("more"), bug=ValueError()) as client:
+        got = client.post("/api/chat", json={"message": "hi"}).text
+    assert native_ending(got) == Ending("Hello", None, "stop")
+
+
+def test_the_table_of_faults_speaks_of_codes_that_exist() -> None:
+    def code_of(expected: Expected) -> str | None:
+        return None if isinstance(expected, Done) else expected.code
+
+    assert {code for expected in EXPECTED.values() if (code := code_of(expected))} <= set(BY_CODE)

@@ -1,0 +1,90 @@
+"""How many requests a turn costs before its first word."""
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from emulator.app import create_app as create_emulator
+from gateway.settings import Settings
+from tests.callers import calling, chat, classic, foundry, openai, text_of
+from tests.servers import serving
+
+
+def asked(emulator: str) -> list[str]:
+    """What was asked since the last time: method and the end of the path."""
+    requests = httpx.get(f"{emulator}/_seen").json()["requests"]
+    httpx.delete(f"{emulator}/_seen")
+    return [f"{request['method']} {request['path'].rpartition('/')[2]}" for request in requests]
+
+
+@pytest.mark.parametrize(
+    ("settings_for", "first", "later"),
+    [
+        (foundry, ["POST conversations", "POST responses"], ["POST responses"]),
+        (openai, ["POST conversations", "POST responses"], ["POST responses"]),
+        (classic, ["POST runs"], ["POST runs"]),
+    ],
+    ids=["foundry", "openai", "classic"],
+)
+def test_without_a_stock(
+    emulator: str, settings_for: Callable[..., Settings], first: list[str], later: list[str]
+) -> None:
+    with calling(settings_for(emulator, conversation_stock=0)) as client:
+        client.get("/ready")
+        asked(emulator)
+        events = chat(client, "[echo] hi")
+        assert asked(emulator) == first
+        chat(client, "[echo] hi", thread_id=events[0]["thread_id"])
+        assert asked(emulator) == later
+
+
+@pytest.mark.parametrize("settings_for", [foundry, openai])
+def test_with_a_stock_a_first_turn_starts_with_its_run(emulator: str, settings_for: Callable[..., Settings]) -> None:
+    with calling(settings_for(emulator)) as client:
+        wait_for_the_stock(emulator)
+        for _ in range(3):
+            asked(emulator)
+            with client.stream("POST", "/api/chat", json={"message": "[stall] hi"}) as answer:
+                lines = answer.iter_lines()
+                while "chunk" not in next(lines):
+                    pass
+                seen = set(asked(emulator))
+            assert "POST responses" in seen
+            assert "POST conversations" not in seen
+            wait_for_the_stock(emulator)
+
+
+def wait_for_the_stock(emulator: str) -> None:
+    for _ in range(500):
+        if "POST conversations" in asked(emulator):
+            return
+    raise AssertionError("no conversation was made ahead")
+
+
+def test_where_there_are_no_conversations_responses_are_chained() -> None:
+    with serving(create_emulator(pace=0, conversations=False)) as emulator, calling(openai(emulator)) as client:
+        first = chat(client, "My name is Ada")
+        asked(emulator)
+        second = chat(client, "Who am I?", thread_id=first[0]["thread_id"])
+        assert asked(emulator) == ["POST responses"]
+        other = chat(client, "Hello")
+        assert asked(emulator) == ["POST responses"]
+        lost = client.post("/api/chat", json={"message": "hi", "thread_id": "resp_unknown"})
+    assert first[0]["thread_id"].startswith("resp_")
+    assert second[0]["thread_id"] not in (first[0]["thread_id"], other[0]["thread_id"])
+    assert "My name is Ada" in text_of(second)
+    assert lost.json()["code"] == "conversation_not_found"
+
+
+def test_a_stocked_conversation_is_used_once(emulator: str) -> None:
+    with calling(foundry(emulator, conversation_stock=2)) as client:
+        threads = [chat(client, "[echo] hi")[0]["thread_id"] for _ in range(6)]
+    assert len(set(threads)) == 6
+
+
+def test_what_nobody_used_is_given_back(emulator: str) -> None:
+    with calling(foundry(emulator, conversation_stock=2)) as client:
+        client.get("/ready")
+        wait_for_the_stock(emulator)
+    assert "DELETE" in {request.partition(" ")[0] for request in asked(emulator)}
