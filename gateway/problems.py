@@ -111,6 +111,6 @@ class Cors(CORSMiddleware):
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
-        refused = problem(UnreadableRequest(public_message="This origin, method or header is not allowed (CORS)."))
-        refused.headers["vary"] = response.headers.get("vary", "Origin")
-        return refused
+        refusal = problem(UnreadableRequest(public_message="This origin, method or header is not allowed (CORS)."))
+        refusal.headers["vary"] = response.headers.get("vary", "Origin")
+        return refusal

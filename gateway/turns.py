@@ -34,7 +34,8 @@ class OpenTurns:
         caller = self._clocks.pop(clock, None)
         if caller is not None:
             self._by_caller[caller] -= 1
-            self._by_caller += Counter()  # forgets those who have none
+            if not self._by_caller[caller]:
+                del self._by_caller[caller]
         if not self._clocks:
             self._none_left.set()
 

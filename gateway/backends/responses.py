@@ -162,7 +162,7 @@ class ResponsesBackend:
         with suppress(GatewayError):
             await self._upstream.ask("POST", path, body)
             return
-        await over
+        await asyncio.shield(over)  # cancelling this task must not cancel the turn's own future
         try:
             await self._upstream.ask("POST", path, body)
         except GatewayError as e:

@@ -35,7 +35,6 @@ PATIENCE_S = 10.0  # the contract's: longer waits are told to the caller at once
 _RETRIES = 2
 _CONNECT_S = 5.0
 _IDLE_CONNECTION_S = 90.0  # people read an answer before they write again: keep its connection that long
-_READ_BYTES = 65_536
 _ENDING_S = 1.0  # from the final event to the end of the response, so that its connection can be used again
 _HEADERS = {
     "Accept": "application/json",  # for streams too, as Azure's own SDKs say it
@@ -63,7 +62,6 @@ class Upstream:
             session=self._session,
             connection_timeout=_CONNECT_S,
             read_timeout=idle_timeout_s,
-            connection_data_block_size=_READ_BYTES,
         )
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
             base_url, policies=sign_in.policies, transport=transport

@@ -1,0 +1,29 @@
+"""The label of a conversation made ahead, which is written beside its run."""
+
+import asyncio
+from typing import cast
+
+from gateway.backends.responses import FoundryAgent, ResponsesBackend
+from gateway.backends.upstream import Upstream
+from gateway.errors import UpstreamUnavailable
+from gateway.events import Turn
+
+
+class Locked:
+    async def ask(self, *_: object) -> None:
+        raise UpstreamUnavailable("locked while its run lasts")
+
+
+def test_one_given_up_while_its_run_lasts_leaves_the_run_alone() -> None:
+    async def given_up() -> asyncio.Future[None]:
+        backend = ResponsesBackend(cast("Upstream", Locked()), FoundryAgent("agent"), conversations_ahead=0)
+        over = asyncio.get_running_loop().create_future()
+        writing = asyncio.create_task(backend._write_label("conv_1", Turn("Hi", None, "c"), over))
+        await asyncio.sleep(0)
+        assert not writing.done()
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        over.set_result(None)
+        return over
+
+    assert not asyncio.run(given_up()).cancelled()
