@@ -7,6 +7,9 @@ param location string = resourceGroup().location
 param environmentName string
 param appName string
 param image string
+
+@description('true if the app was there before this deployment: infra/hooks/check_deployment.py')
+param appExists string = 'false'
 param registryEndpoint string
 param containerAppsEnvironmentName string
 param identityName string
@@ -99,7 +102,6 @@ var settings = {
   PING_S: pingS
   CONVERSATION_STOCK: conversationStock
   CHAT_PAGE: chatPage
-  APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString // an address: its keys are off
   OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: otelInstrumentationGenaiCaptureMessageContent
   LOG_LEVEL: logLevel
   LOG_FORMAT: logFormat
@@ -114,31 +116,8 @@ var settings = {
   DOCS: docs
   PUBLIC_PAGES: publicPages
 }
-var secretSettings = [
-  {
-    variable: 'CONVERSATION_KEYS'
-    name: 'conversation-keys'
-    set: !empty(conversationKeys)
-  }
-  {
-    variable: 'API_KEYS'
-    name: 'api-keys'
-    set: !empty(apiKeys)
-  }
-  {
-    variable: 'RATE_LIMIT_STORAGE_URI'
-    name: 'rate-limit-storage-uri'
-    set: !empty(rateLimitStorageUri)
-  }
-]
-var secretValues = {
-  'conversation-keys': conversationKeys
-  'api-keys': apiKeys
-  'rate-limit-storage-uri': rateLimitStorageUri
-}
-var givenSecrets = filter(secretSettings, secret => secret.set)
 var allowedRanges = empty(allowedIps) ? [] : split(allowedIps, ',')
-var signsIn = auth == 'easyauth'
+var signsIn = trim(auth) == 'easyauth' // the service trims its settings, too
 var given = filter(items(settings), setting => !empty(setting.value))
 var plainVariables = [
   for setting in given: {
@@ -146,10 +125,51 @@ var plainVariables = [
     value: setting.value
   }
 ]
-var secretVariables = [
-  for secret in givenSecrets: {
-    name: secret.variable
-    secretRef: secret.name
+// Written out one by one: a loop over secure values hides them from the linter and from `bicep snapshot`.
+var secrets = concat(
+  empty(conversationKeys) ? [] : [{ name: 'conversation-keys', value: conversationKeys }],
+  empty(apiKeys) ? [] : [{ name: 'api-keys', value: apiKeys }],
+  empty(rateLimitStorageUri) ? [] : [{ name: 'rate-limit-storage-uri', value: rateLimitStorageUri }]
+)
+var secretVariables = concat(
+  empty(conversationKeys) ? [] : [{ name: 'CONVERSATION_KEYS', secretRef: 'conversation-keys' }],
+  empty(apiKeys) ? [] : [{ name: 'API_KEYS', secretRef: 'api-keys' }],
+  empty(rateLimitStorageUri) ? [] : [{ name: 'RATE_LIMIT_STORAGE_URI', secretRef: 'rate-limit-storage-uri' }]
+)
+// Known only when the deployment runs, so it cannot be in `settings`: a `for` refuses such values (BCP178).
+var runtimeVariables = [
+  {
+    name: 'APPLICATIONINSIGHTS_CONNECTION_STRING'
+    value: insights.properties.ConnectionString // an address: local authentication is off
+  }
+]
+var probes = [
+  {
+    type: 'Startup'
+    httpGet: health
+    periodSeconds: 3
+    timeoutSeconds: 3
+    failureThreshold: 10
+  }
+  {
+    type: 'Readiness'
+    httpGet: health
+    periodSeconds: 5
+    timeoutSeconds: 3
+    failureThreshold: 3
+  }
+  {
+    type: 'Liveness'
+    httpGet: health
+    periodSeconds: 10
+    timeoutSeconds: 5
+    failureThreshold: 6
+  }
+]
+var registries = [
+  {
+    server: registryEndpoint
+    identity: identity.id
   }
 ]
 
@@ -163,6 +183,32 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 
 resource environment 'Microsoft.App/managedEnvironments@2025-07-01' existing = {
   name: containerAppsEnvironmentName
+}
+
+// A revision with AUTH=easyauth believes headers that only the sign-in in front of it may write. So the sign-in is there
+// first, on an app that cannot be reached yet if there is none (docs/decisions/0014-sign-in-first.md).
+module unexposedApp 'modules/unexposed-app.bicep' = if (signsIn && appExists != 'true') {
+  name: 'unexposed-app'
+  params: {
+    appName: appName
+    location: location
+    environmentId: environment.id
+    identityId: identity.id
+    image: image
+    port: port
+    registries: registries
+    probes: probes
+  }
+}
+
+module signInOn 'modules/sign-in.bicep' = if (signsIn) {
+  name: 'sign-in-on'
+  params: {
+    appName: appName
+    enabled: true
+    clientId: easyAuthClientId
+  }
+  dependsOn: [unexposedApp]
 }
 
 resource app 'Microsoft.App/containerApps@2025-07-01' = {
@@ -194,18 +240,8 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
           }
         ]
       }
-      secrets: [
-        for secret in givenSecrets: {
-          name: secret.name
-          value: secretValues[secret.name]
-        }
-      ]
-      registries: [
-        {
-          server: registryEndpoint
-          identity: identity.id
-        }
-      ]
+      secrets: secrets
+      registries: registries
     }
     template: {
       terminationGracePeriodSeconds: int(drainS) + 10 // the drain, the last words and the end: gateway/drain.py
@@ -217,30 +253,8 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
             cpu: json(cpu)
             memory: memory
           }
-          env: concat(plainVariables, secretVariables)
-          probes: [
-            {
-              type: 'Startup'
-              httpGet: health
-              periodSeconds: 3
-              timeoutSeconds: 3
-              failureThreshold: 10
-            }
-            {
-              type: 'Readiness'
-              httpGet: health
-              periodSeconds: 5
-              timeoutSeconds: 3
-              failureThreshold: 3
-            }
-            {
-              type: 'Liveness'
-              httpGet: health
-              periodSeconds: 10
-              timeoutSeconds: 5
-              failureThreshold: 6
-            }
-          ]
+          env: concat(plainVariables, secretVariables, runtimeVariables)
+          probes: probes
         }
       ]
       scale: {
@@ -256,32 +270,14 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
       }
     }
   }
+  dependsOn: [signInOn]
 }
 
-// Always made, so that it is switched off again with AUTH. Callers get 401, not a page to sign in: this is an API.
-resource signIn 'Microsoft.App/containerApps/authConfigs@2025-07-01' = {
-  parent: app
-  name: 'current'
-  properties: {
-    platform: { enabled: signsIn }
-    globalValidation: {
-      unauthenticatedClientAction: signsIn ? 'Return401' : 'AllowAnonymous'
-      excludedPaths: ['/health', '/api/health']
-    }
-    httpSettings: { requireHttps: true }
-    identityProviders: signsIn
-      ? {
-          azureActiveDirectory: {
-            enabled: true
-            registration: {
-              clientId: easyAuthClientId
-              openIdIssuer: '${az.environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
-            }
-            validation: {
-              allowedAudiences: [easyAuthClientId, 'api://${easyAuthClientId}']
-            }
-          }
-        }
-      : {}
+// Switched off again when AUTH is another mode, after the revision that no longer believes the sign-in's headers.
+module signInOff 'modules/sign-in.bicep' = if (!signsIn) {
+  name: 'sign-in-off'
+  params: {
+    appName: app.name
+    enabled: false
   }
 }

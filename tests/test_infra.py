@@ -23,7 +23,9 @@ AZD_GIVES = {
     "AZURE_SUBSCRIPTION_ID",
     "AZURE_TENANT_ID",
     "SERVICE_CHAT_API_IMAGE_NAME",
+    "SERVICE_CHAT_API_RESOURCE_EXISTS",
 }
+HOOKS = sorted((INFRA / "hooks").glob("*.py"))
 FOR_GITHUB = {"AZURE_CLIENT_ID"}  # who deploys, in the workflow
 
 
@@ -106,13 +108,13 @@ def test_every_variable_without_a_default_comes_from_azd_or_from_provisioning(te
 def test_every_variable_that_a_deployer_may_set_is_documented() -> None:
     words = (ROOT / "docs/deploy.md").read_text("utf-8")
     settable = {name for t in TEMPLATES for name, default in variables(t).items() if default is not None}
-    own = settable - settings_of_the_service() - outputs("main.bicep")
+    own = settable - settings_of_the_service() - outputs("main.bicep") - AZD_GIVES
     assert own - set(re.findall(r"\b[A-Z_]+\b", words)) == set()
 
 
 @pytest.mark.parametrize(
     "path",
-    ["azure.yaml", "docs/deploy.md", "infra/hooks/make_agent.py", "infra/hooks/smoke_test.py", "gateway/provision.py"],
+    ["azure.yaml", "docs/deploy.md", "gateway/provision.py", *(f"infra/hooks/{path.name}" for path in HOOKS)],
 )
 def test_every_azure_variable_that_is_named_exists(path: str) -> None:
     named = set(re.findall(r"\b(?:AZURE|SERVICE)_[A-Z_]+[A-Z]\b", (ROOT / path).read_text("utf-8")))
@@ -151,6 +153,7 @@ def test_port_probes_and_drain_agree_with_the_service() -> None:
     defaults = unread()
     assert f"var port = {defaults.port}\n" in app
     assert app.count("httpGet: health") == 3
+    assert app.count("probes: probes") == 2, "the app, and the one that is there before its sign-in"
     assert "path: '/health'" in app
     with calling(unread()) as client:
         assert client.get("/health").status_code == 200
@@ -173,9 +176,9 @@ def test_nothing_of_azure_has_a_key_and_nothing_secret_is_put_out() -> None:
     assert not re.search(r"listKeys|list\w*\(|sharedKey", text)
     assert outputs("chat-api.bicep") == set()
     assert not re.search(r"(?i)^output .*(secret|keys)", text, re.MULTILINE)
-    assert re.findall(r".*ConnectionString", text) == [
-        "  APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString"
-    ], "an address, where local authentication is off"
+    assert re.findall(r".*ConnectionString", text) == ["    value: insights.properties.ConnectionString"], (
+        "an address, where local authentication is off"
+    )
     assert "adminUserEnabled: false" in text
     assert len(re.findall(r"(?i)disableLocalAuth: true", text)) == 3  # Foundry, the workspace, Application Insights
 
@@ -184,7 +187,7 @@ def test_the_services_own_secrets_are_never_plain_values() -> None:
     app = (INFRA / "chat-api.bicep").read_text("utf-8")
     assert set(re.findall(r"^@secure\(\)\nparam (\w+) ", app, re.MULTILINE)) == SECRETS
     assert not SECRETS & set(environment("chat-api.bicep").values())
-    variables_of_secrets = set(re.findall(r"variable: '(\w+)'", app))
+    variables_of_secrets = set(re.findall(r"name: '([A-Z_]+)', secretRef: '", app))
     assert variables_of_secrets == {variables_given("chat-api")[name] for name in SECRETS} <= settings_of_the_service()
 
 

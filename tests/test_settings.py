@@ -116,6 +116,23 @@ def test_http_is_for_this_machine(host: str, env: Environment) -> None:
     assert env.read(AZURE_AI_PROJECT_ENDPOINT=endpoint).project_endpoint == endpoint
 
 
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "akvs://00000000-0000-0000-0000-000000000001/kv-x/conversation-keys",
+        " AKVS://sub/kv/a-name-that-is-longer-than-32-bytes",
+        "@Microsoft.KeyVault(SecretUri=https://kv-x.vault.azure.net/secrets/keys)",
+        f"{'x' * 32},akvs://sub/kv/a-name-that-is-longer-than-32-bytes",
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["CONVERSATION_KEYS", "API_KEYS", "AZURE_OPENAI_API_KEY", "RATE_LIMIT_STORAGE_URI", "AUTH_AUDIENCE"]
+)
+def test_a_reference_to_a_key_vault_is_no_value(reference: str, name: str, env: Environment) -> None:
+    said = env.refusal(**{name: reference})
+    assert said == f"chat-api: {name}: is a reference to a key vault that nobody resolved: set the value itself."
+
+
 NO_URL = "must be a URL such as https://name.services.ai.azure.com."
 NOT_HTTPS = "must be https (http is for this machine alone)."
 ORIGINS = "must be origins such as https://example.com, comma-separated, or *."

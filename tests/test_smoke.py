@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -14,21 +13,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from emulator.app import create_app as create_emulator
 from gateway.app import create_app
 from tests.callers import foundry
+from tests.hooks import Azd, run_hook
 from tests.servers import serving
 
-SMOKE_TEST = Path(__file__).resolve().parents[1] / "infra/hooks/smoke_test.py"
 DENIED = {"error": {"code": "PermissionDenied", "message": "The principal lacks the required data action"}}
 
 
 def smoke_test(url: str, wait_s: float, auth: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, SMOKE_TEST],
-        env={"AZURE_CHAT_API_URI": url, "SMOKE_WAIT_S": str(wait_s), "AUTH": auth},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {"AZURE_CHAT_API_URI": url, "SMOKE_WAIT_S": str(wait_s), "AUTH": auth}
+    return run_hook("smoke_test.py", None, **environment)
 
 
 class RoleOnItsWay:
@@ -127,6 +120,23 @@ def test_closed_door_passes_and_one_that_should_be_closed_does_not(emulator: str
         opened = smoke_test(url, 0.2, auth="key")
     assert opened.returncode == 1
     assert "a stranger was answered" in opened.stderr
+
+
+def test_a_service_that_believes_forged_sign_in_headers_is_not_closed(emulator: str) -> None:
+    """AUTH=easyauth without Container Apps' sign-in in front: a stranger without headers is refused all the same."""
+    with serving(create_app(foundry(emulator, auth="easyauth", conversation_keys="x" * 32))) as url:
+        done = smoke_test(url, 0.2, auth="easyauth")
+    assert done.returncode == 1
+    assert "AUTH is on, but a stranger with forged sign-in headers was answered" in done.stderr
+
+
+def test_leave_to_open_is_for_one_deployment(emulator: str, tmp_path: Path) -> None:
+    azd = Azd(tmp_path)
+    with serving(create_app(foundry(emulator))) as url:
+        assert run_hook("smoke_test.py", azd, AZURE_CHAT_API_URI=url).returncode == 0
+        assert azd.commands() == []
+        assert run_hook("smoke_test.py", azd, AZURE_CHAT_API_URI=url, ALLOW_OPEN="true").returncode == 0
+    assert azd.commands() == ["env set ALLOW_OPEN="]
 
 
 def test_missing_address_says_where_it_comes_from() -> None:

@@ -11,12 +11,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from azd_env import set_value
 
 _START_S = 90  # a replica that starts from zero answers late
 _TURN_S = 240
 _MESSAGE = "Hello! Please introduce yourself in one sentence."
+_FORGED = {  # what Container Apps' sign-in writes for somebody who signed in; no caller's own may reach the service
+    "x-ms-client-principal-id": "00000000-0000-0000-0000-000000000000",
+    "x-ms-client-principal-idp": "aad",
+    "x-ms-client-principal-name": "forged",
+    "x-ms-client-principal": "e30=",
+}
 
 _NEXT = {
     "upstream_denied": "roles take minutes to arrive; when they should be there, give the identity AZURE_IDENTITY_NAME "
@@ -45,6 +53,8 @@ def main() -> None:
     url = (sys.argv[1] if len(sys.argv) > 1 else os.environ.get("AZURE_CHAT_API_URI", "")).rstrip("/")
     if not url.startswith(("https://", "http://")):
         sys.exit("smoke test: no address. Next: `azd provision` sets AZURE_CHAT_API_URI, or give the URL.")
+    if os.environ.get("ALLOW_OPEN"):
+        set_value("ALLOW_OPEN", "")  # it was for this deployment alone (check_deployment.py)
     try:
         print(f"smoke test: {answered(url, float(os.environ.get('SMOKE_WAIT_S') or 600))}")
     except Failure as e:
@@ -76,13 +86,15 @@ def _open(url: str) -> str:
 def _closed(url: str) -> str:
     """With AUTH on nobody answers a stranger, and so it should be."""
     _get(f"{url}/health")
-    try:
-        _turn(url)
-    except Failure as e:
-        if e.code in ("unauthenticated", "401"):  # 401: Container Apps' own word
-            return "it runs, and answers nobody whom it does not know (AUTH is on: try it as one of your callers)"
-        raise
-    raise Failure("open", "AUTH is on, but a stranger was answered", passing=True)  # the old revision, for a while
+    for who, headers in (("a stranger", {}), ("a stranger with forged sign-in headers", _FORGED)):
+        try:
+            _turn(url, headers)
+        except Failure as e:
+            if e.code not in ("unauthenticated", "401"):  # 401: Container Apps' own word
+                raise
+        else:  # passing: the old revision, for a while
+            raise Failure("open", f"AUTH is on, but {who} was answered", passing=True)
+    return "it runs, and answers nobody whom it does not know (AUTH is on: try it as one of your callers)"
 
 
 def _get(url: str) -> None:
@@ -90,9 +102,9 @@ def _get(url: str) -> None:
         pass
 
 
-def _turn(url: str) -> str:
+def _turn(url: str, more: Mapping[str, str] | None = None) -> str:
     body = json.dumps({"message": _MESSAGE}).encode()
-    headers = {"content-type": "application/json", "accept": "text/event-stream"}
+    headers = {"content-type": "application/json", "accept": "text/event-stream", **(more or {})}
     began = time.monotonic()
     first_s, text = None, ""
     with _opened(urllib.request.Request(f"{url}/api/chat", body, headers), _TURN_S) as answer:  # noqa: S310

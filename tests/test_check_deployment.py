@@ -1,0 +1,257 @@
+"""Is a deployment refused that would not start, or would open a closed service? infra/hooks/check_deployment.py."""
+
+import subprocess
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from gateway.app import create_app
+from tests.callers import foundry
+from tests.hooks import Azd, load_hook, run_hook
+from tests.servers import serving
+
+GUID = "11111111-2222-3333-4444-555555555555"
+DEPLOYED = {  # what every azd environment has after `azd provision`
+    "AZURE_ENV_NAME": "t1",
+    "AZURE_SUBSCRIPTION_ID": GUID,
+    "AZURE_RESOURCE_GROUP": "rg-t1",
+    "AZURE_CHAT_API_NAME": "chat-api",
+    "AZURE_IDENTITY_CLIENT_ID": GUID,
+    "AZURE_AI_PROJECT_ENDPOINT": "https://x.services.ai.azure.com/api/projects/chat",
+    "AZURE_AI_AGENT_ID": "chat-agent",
+    "CONVERSATION_KEYS": "x" * 64,
+}
+KEY = {"AUTH": "key", "API_KEYS": "ann:" + "0" * 64}
+
+
+def check(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_hook("check_deployment.py", Azd(folder), **{**DEPLOYED, **environment})
+
+
+def refused(ran: subprocess.CompletedProcess[str]) -> list[str]:
+    """The sentences, without their bullets."""
+    assert (ran.returncode, ran.stdout) == (1, "")
+    head, *sentences = ran.stderr.splitlines()
+    assert head == "settings: nothing is deployed:"
+    return [sentence.removeprefix("* ") for sentence in sentences]
+
+
+@contextmanager
+def running(answer: Response) -> Generator[str]:
+    """A service, or what stands before it, that gives this answer to every POST."""
+
+    async def post(request: Request) -> Response:
+        assert await request.body() == b"", "a turn would cost"
+        assert request.headers["content-type"] == "text/plain"
+        return answer
+
+    with serving(Starlette(routes=[Route("/api/chat", post, methods=["POST"])])) as url:
+        yield url
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        KEY,
+        {"AUTH": "entra", "AUTH_TENANT_ID": GUID, "AUTH_AUDIENCE": "api://x", "AUTH_SCOPE": "chat"},
+        {"AUTH": "entra", "AUTH_TENANT_ID": GUID, "AUTH_AUDIENCE": "api://x", "AUTH_ROLE": "*"},
+        {},
+        {"AZURE_AI_AGENT_ID": "", "AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"},
+        {"AZURE_OPENAI_ENDPOINT": "not an address, but an agent is set, and wins"},
+    ],
+)
+def test_what_would_start_is_deployed(settings: dict[str, str], tmp_path: Path) -> None:
+    ran = check(tmp_path, **settings)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"AUTH": "easyauth"},
+            "EASY_AUTH_CLIENT_ID must be the client id of an app registration (8-4-4-4-12 hexadecimal digits) with "
+            "AUTH=easyauth: without it nobody can sign in. Next: `azd env set EASY_AUTH_CLIENT_ID=<client id>`.",
+        ),
+        ({"AUTH": "easyauth", "EASY_AUTH_CLIENT_ID": "my-app"}, "EASY_AUTH_CLIENT_ID must be the client id"),
+        ({"AUTH": " easyauth "}, "EASY_AUTH_CLIENT_ID must be the client id"),
+        (
+            {"AUTH": "easyauth", "EASY_AUTH_CLIENT_ID": GUID, "API_KEYS": KEY["API_KEYS"]},
+            "API_KEYS: has no effect with AUTH=easyauth: it needs AUTH=key. "
+            "Next: `azd env set API_KEYS=<value>`, or `azd env set API_KEYS=` to unset it.",
+        ),
+        ({"API_KEYS": KEY["API_KEYS"]}, "API_KEYS: has no effect with AUTH=none: it needs AUTH=key."),
+        ({**KEY, "AUTH_SCOPE": "chat"}, "AUTH_SCOPE: has no effect with AUTH=key: it needs AUTH=entra."),
+        ({**KEY, "EASY_AUTH_CLIENT_ID": GUID}, "EASY_AUTH_CLIENT_ID has no effect without AUTH=easyauth."),
+        ({"CONVERSATION_KEYS": ""}, "CONVERSATION_KEYS is not set here."),
+        ({"CONVERSATION_KEYS": "akvs://sub/kv/conversation-keys"}, "CONVERSATION_KEYS is a reference to a key vault"),
+        (
+            {"API_KEYS": "@Microsoft.KeyVault(SecretUri=https://kv.vault.azure.net/secrets/k)", "AUTH": "key"},
+            "API_KEYS is a reference to a key vault",
+        ),
+        ({"RATE_LIMIT_STORAGE_URI": "akvs://sub/kv/redis"}, "RATE_LIMIT_STORAGE_URI is a reference to a key vault"),
+        ({"ALLOWED_ORIGINS": 'https://a,"x"'}, 'ALLOWED_ORIGINS has a quote (") or a backslash'),
+        ({"ALLOWED_IPS": "10.0.0.0\\8"}, 'ALLOWED_IPS has a quote (") or a backslash'),
+        ({"RATE_LIMIT": "nonsense"}, "RATE_LIMIT: must be like 20/minute"),
+        ({"AUTH": "keys"}, "AUTH: input should be 'none', 'easyauth', 'entra' or 'key'."),
+        ({"DRAIN_S": "2.5"}, "DRAIN_S must be a whole number here. Next: `azd env set DRAIN_S=<number>`."),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else ",".join(value),
+)
+def test_what_would_not_start_is_refused_in_a_sentence(settings: dict[str, str], sentence: str, tmp_path: Path) -> None:
+    assert any(found.startswith(sentence) for found in refused(check(tmp_path, **settings)))
+
+
+def test_what_this_machine_has_in_env_files_decides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The container has no `.env`: a key in one here must not make up for one that azd lacks."""
+    (tmp_path / ".env").write_text(f"API_KEYS={KEY['API_KEYS']}")
+    monkeypatch.chdir(tmp_path)
+    assert refused(check(tmp_path, AUTH="key"))[0].startswith("API_KEYS: is needed with AUTH=key.")
+
+
+def test_no_secret_is_in_a_refusal(tmp_path: Path) -> None:
+    ran = check(tmp_path, CONVERSATION_KEYS="akvs://secret-word", API_KEYS='"secret-word', AUTH="key")
+    assert len(refused(ran)) == 2
+    assert "secret-word" not in ran.stderr
+
+
+CLOSED = (
+    "AUTH is not set here, and the running service answers only callers whom it knows: this deployment would open it"
+)
+
+
+@pytest.mark.parametrize("auth", [{}, {"AUTH": ""}, {"AUTH": "none"}])
+def test_a_closed_service_is_not_opened_by_a_machine_that_does_not_know_better(
+    auth: dict[str, str], emulator: str, tmp_path: Path
+) -> None:
+    closed = {"auth": "key", "api_keys": KEY["API_KEYS"], "conversation_keys": "x" * 32}
+    with serving(create_app(foundry(emulator, **closed))) as url:
+        (sentence,) = refused(check(tmp_path, AZURE_CHAT_API_URI=url, **auth))
+        assert sentence.startswith(CLOSED)
+        assert "`azd env set AUTH=<mode>`" in sentence
+        assert "`azd env set ALLOW_OPEN=true`" in sentence
+        assert check(tmp_path, AZURE_CHAT_API_URI=url, ALLOW_OPEN="true", **auth).returncode == 0
+        assert check(tmp_path, AZURE_CHAT_API_URI=url, **KEY).returncode == 0
+
+
+def test_an_open_service_may_stay_open(emulator: str, tmp_path: Path) -> None:
+    with serving(create_app(foundry(emulator))) as url:
+        assert check(tmp_path, AZURE_CHAT_API_URI=url).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "sign_in",
+    [
+        RedirectResponse("/.auth/login/aad?post_login_redirect_uri=/", 302),
+        RedirectResponse("https://login.microsoftonline.com/x/oauth2/authorize", 302),
+        PlainTextResponse("You do not have permission to view this directory or page.", 401),
+    ],
+    ids=["redirect", "redirect to Entra", "401"],
+)
+def test_a_sign_in_in_front_is_closed(sign_in: Response, tmp_path: Path) -> None:
+    with running(sign_in) as url:
+        (sentence,) = refused(check(tmp_path, AZURE_CHAT_API_URI=url))
+    assert sentence.startswith(CLOSED)
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (PlainTextResponse("RBAC: access denied", 403), "it answered 403"),
+        (RedirectResponse("https://elsewhere.example/", 301), "it answered 301"),
+        (PlainTextResponse("no app of ours", 200), "it answered 200"),
+        (PlainTextResponse("upstream connect error", 503), "it answered 503"),
+        (PlainTextResponse("<html>", 404), "it answered 404"),
+    ],
+)
+def test_what_is_not_known_is_refused_like_closed(answer: Response, seen: str) -> None:
+    hook = load_hook("check_deployment")
+    with running(answer) as url:
+        said = hook.ask_as_a_stranger(url, wait_s=0.5)
+    assert said == seen
+    sentence = hook.opening_refusal(said, lambda: True)
+    assert f"it is not known whether the running service is closed ({seen})" in sentence
+    assert hook.opening_refusal(said, lambda: False) is None, "there is nothing that could be opened"
+
+
+def test_no_answer_is_not_known() -> None:
+    said = load_hook("check_deployment").ask_as_a_stranger("http://127.0.0.1:9", wait_s=0.5)
+    assert said.startswith("no answer: ")
+
+
+def test_a_service_that_starts_from_zero_is_waited_for() -> None:
+    statuses = iter([503, 502, 415])
+
+    async def post(_: Request) -> Response:
+        return PlainTextResponse("", next(statuses))
+
+    with serving(Starlette(routes=[Route("/api/chat", post, methods=["POST"])])) as url:
+        assert load_hook("check_deployment").ask_as_a_stranger(url, wait_s=10) == "open"
+
+
+@pytest.mark.parametrize(("status", "exists"), [(200, True), (404, False)])
+def test_azure_is_asked_whether_the_app_is_there(
+    status: int, exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def get(request: Request) -> Response:
+        asked.append((str(request.url.path), request.headers["authorization"]))
+        return PlainTextResponse("{}", status)
+
+    set_all(monkeypatch, PATH=Azd(tmp_path).path, **DEPLOYED)
+    with serving(Starlette(routes=[Route("/{path:path}", get)])) as arm:
+        assert load_hook("check_deployment").app_exists(arm) is exists
+    app = f"/subscriptions/{GUID}/resourceGroups/rg-t1/providers/Microsoft.App/containerApps/chat-api"
+    assert asked == [(app, "Bearer of-azd")]
+
+
+def test_azure_that_does_not_say_ends_the_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def get(_: Request) -> Response:
+        return PlainTextResponse("{}", 403)
+
+    monkeypatch.setenv("PATH", Azd(tmp_path).path)
+    not_said = pytest.raises(SystemExit, match=r"Azure does not say whether the app .* is there \(403\)")
+    with serving(Starlette(routes=[Route("/{path:path}", get)])) as arm, not_said:
+        load_hook("check_deployment").app_exists(arm)
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, **environment: str) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_key_made_here_is_not_put_in_the_place_of_one_made_elsewhere(
+    exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`azd env new` and `azd up` on a second machine, without `azd env refresh`: nothing here knows of the first."""
+    hook, azd = load_hook("check_deployment"), Azd(tmp_path)
+    made_here = {"CONVERSATION_KEYS_MADE_HERE": hook.fingerprint(DEPLOYED["CONVERSATION_KEYS"])}
+    set_all(monkeypatch, PATH=azd.path, **DEPLOYED, **made_here, **KEY)
+    if not exists:
+        hook.main(app_exists=lambda: False)
+        assert azd.commands() == ["env set CONVERSATION_KEYS_MADE_HERE="]
+        return
+    with pytest.raises(
+        SystemExit, match="CONVERSATION_KEYS was made here, but the service was deployed from elsewhere"
+    ):
+        hook.main(app_exists=lambda: True)
+    monkeypatch.setenv("CONVERSATION_KEYS", "the first machine's " * 3)
+    hook.main(app_exists=lambda: True)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_with_easyauth_the_template_learns_whether_there_is_an_app(
+    exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    azd = Azd(tmp_path)
+    set_all(monkeypatch, PATH=azd.path, **DEPLOYED, AUTH="easyauth", EASY_AUTH_CLIENT_ID=GUID)
+    load_hook("check_deployment").main(app_exists=lambda: exists)
+    assert azd.commands() == [f"env set SERVICE_CHAT_API_RESOURCE_EXISTS={'true' if exists else 'false'}"]
