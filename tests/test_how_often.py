@@ -5,9 +5,11 @@ import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ import httpx
 import pytest
 
 from gateway.callers import anonymous, client_address
+from gateway.rates import SharedRates, Windows, limit_from
 from tests.callers import calling, foundry, unread
 from tests.test_door import refused
 
@@ -186,9 +189,68 @@ def test_when_redis_hangs_nobody_waits_for_it_for_long(emulator: str, redis: Red
         assert posted([one], 10) == {200: 10}
 
 
-def test_redis_away_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    from gateway.rates import SharedRates  # noqa: PLC0415
+def test_a_window_ends_and_the_wait_that_was_told_holds() -> None:
+    windows = Windows(60)
+    assert windows.count("ann", 1000.0) == (1, 60.0)
+    assert windows.count("ann", 1059.5) == (2, 0.5)
+    assert windows.count("ben", 1059.5) == (1, 60.0)
+    assert windows.count("ann", 1060.0) == (1, 60.0)
+    assert windows.count("ben", 1060.0) == (2, 59.5)
 
+
+def test_windows_that_have_ended_are_forgotten() -> None:
+    windows = Windows(60)
+    for n in range(1000):
+        windows.count(f"caller {n}", n)
+    assert len(windows) == 60
+    windows.count("ann", 2000.0)
+    windows.count("ben", 2000.0)
+    assert len(windows) == 58, "a few at a time"
+
+
+def test_too_many_callers_are_not_kept_and_the_newest_still_count() -> None:
+    windows = Windows(86_400, max_callers=1000)
+    for n in range(3000):
+        windows.count(f"caller {n}", float(n))
+    assert len(windows) == 1000
+    assert windows.count("caller 2999", 3000.0)[0] == 2
+    assert windows.count("caller 0", 3000.0)[0] == 1
+
+
+def test_a_count_costs_the_same_however_many_callers_were_seen() -> None:
+    """It runs on the loop that relays the streams. A walk over all callers would make it a hundred times as dear."""
+
+    def seconds_of_a_count(callers: int) -> float:
+        windows, took = Windows(86_400, max_callers=callers // 2), []
+        for n in range(callers):
+            windows.count(f"address:{n}", n / callers)
+        for n in range(2_000):
+            began = time.perf_counter()
+            windows.count(f"address:{n + callers // 2}", 1.0)  # half of them new: somebody else is forgotten
+            windows.count(f"another:{n}", 1.0)
+            took.append(time.perf_counter() - began)
+        return statistics.median(took)
+
+    assert seconds_of_a_count(100_000) < 10 * seconds_of_a_count(1_000)
+
+
+def test_rates_are_read_as_they_are_written() -> None:
+    limits = [limit_from(rate) for rate in ("20/minute", "5/10 minutes", "3/2hour", "1/day", "2/30 second")]
+    assert [(limit.amount, limit.window_s) for limit in limits] == [(20, 60), (5, 600), (3, 7200), (1, 86_400), (2, 30)]
+    assert [limit.name for limit in limits[:2]] == ["20 per 1 minute", "5 per 10 minute"]
+
+
+def test_no_key_stays_in_redis_for_ever(emulator: str, redis: Redis) -> None:
+    with a_process(emulator, redis, "2/minute, 9/day") as one:
+        assert posted([one], 3) == {200: 2, 429: 1}
+    with socket.create_connection(("127.0.0.1", redis.port), 5) as connection, connection.makefile("rwb") as wire:
+        wire.write(b"EVAL \"return {#redis.call('keys','*'), redis.call('ttl',redis.call('keys','*')[1])}\" 0\r\n")
+        wire.flush()
+        assert [wire.readline() for _ in range(2)] == [b"*2\r\n", b":2\r\n"]
+        assert 0 < int(wire.readline()[1:]) <= 86_400
+
+
+def test_redis_away_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def count() -> None:
         rates = SharedRates(unread(rate_limit="9/day", rate_limit_storage_uri="redis://127.0.0.1:9/0"))
         for _ in range(5):
