@@ -82,6 +82,18 @@ def test_a_validation_problem_says_where() -> None:
     assert all(set(error) == {"loc", "msg", "type"} for error in errors)
 
 
+def test_no_path_is_redirected() -> None:
+    """It would go to the Host header's host over http, where many clients follow with the message and their key."""
+    with calling(unread(docs=True, chat_page=True)) as client:
+        paths = sorted(path for path in client.get("/openapi.json").json()["paths"])
+        assert "/api/chat" in paths
+        for path in [*paths, "/docs", "/chat-client.js", "/nothing"]:
+            for method in ("GET", "POST"):
+                answer = client.request(method, f"{path}/", json={"message": "hi"}, headers={"host": "evil.example"})
+                assert refused(answer) == (404, "not_found"), (method, path)
+                assert "location" not in answer.headers
+
+
 def test_unknown_paths_and_methods_are_problems() -> None:
     with calling(unread()) as client:
         assert refused(client.get("/nothing")) == (404, "not_found")
