@@ -2,25 +2,36 @@
 
 `ManagedIdentityCredential` does not read AZURE_CLIENT_ID on Container Apps, so it is passed. azure-identity fails
 a request when a refresh past a token's half-life fails, though the token is still good: `KeptCredential` does not.
+Whoever cannot be reached now is `upstream_unavailable`; whoever says no is `upstream_denied`.
 """
 
 import asyncio
 import importlib
 import logging
 import os
+import random
 import time
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 
-from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout
+from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout, UpstreamUnavailable
 from gateway.settings import is_loopback
+from gateway.telemetry import place_of
 
 _log = logging.getLogger(__name__)
 
-_UNREADABLE = (ValueError, LookupError, TypeError)  # azure-identity takes an identity endpoint's answer on trust
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)  # azure-identity takes any answer on trust
+_LOST = (ServiceRequestError, ServiceResponseError, OSError)
+_TRIES = 3
+
+
+_IDENTITY_OPTIONS: dict[str, Any] = {
+    "use_env_settings": False,  # the endpoint is on this machine: a proxy would get the request, and its secret header
+    "retry_total": 0,  # azure-core waits as long as a Retry-After says: `KeptCredential` tries again itself
+}
 
 
 class TokenSource(Protocol):
@@ -49,7 +60,7 @@ def source_for(endpoint: str, client_id: str | None) -> TokenSource:
     from azure.identity import aio  # noqa: PLC0415  a third of a second that loopback need not pay
 
     if os.environ.get("IDENTITY_ENDPOINT"):
-        return aio.ManagedIdentityCredential(client_id=client_id)
+        return aio.ManagedIdentityCredential(client_id=client_id, **_IDENTITY_OPTIONS)
     return aio.ChainedTokenCredential(aio.AzureCliCredential(), aio.AzureDeveloperCliCredential())
 
 
@@ -68,7 +79,7 @@ class KeptCredential:
     """Keeps one token for each scope: fetched once however many ask, refreshed in the background at half its
     life, and served while it is valid even if refreshing fails.
 
-    Raises UpstreamDenied or UpstreamTimeout when there is none.
+    Raises UpstreamDenied, UpstreamUnavailable or UpstreamTimeout when there is none.
     """
 
     def __init__(
@@ -77,7 +88,7 @@ class KeptCredential:
         *,
         margin_s: float = 30,  # a token that expires sooner could do so on its way
         min_refresh_s: float = 30,
-        patience_s: float = 10,  # azure-identity itself waits as long as a Retry-After says
+        patience_s: float = 10,
     ) -> None:
         self._source = source
         self._margin_s = margin_s
@@ -116,18 +127,29 @@ class KeptCredential:
     async def _fetch(self, scope: str) -> AccessTokenInfo:
         try:
             async with asyncio.timeout(self._patience_s):
-                token = await self._source.get_token_info(scope)
+                token = await self._asked(scope)
         except TimeoutError as e:
             raise UpstreamTimeout(f"no token for {scope} in {self._patience_s:g} s") from e
-        except (AzureError, *_UNREADABLE) as e:
-            raise UpstreamDenied(
-                f"no token for {scope}: {type(e).__name__}",
-                public_message="The service could not sign in to Azure: check its managed identity, or run `az login`.",
-            ) from e
         self._tokens[scope] = AccessTokenInfo(token.token, token.expires_on)  # no refresh_on: that is ours to do
         if scope not in self._refreshers:
             self._refreshers[scope] = asyncio.create_task(self._keep_fresh(scope))
         return self._tokens[scope]
+
+    async def _asked(self, scope: str) -> AccessTokenInfo:
+        """An identity endpoint that starts, or is busy, is asked again within a second or two."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                token = await self._source.get_token_info(scope)
+                if not token.token:
+                    raise ValueError("an empty token")
+            except (AzureError, OSError, *_UNREADABLE) as e:
+                failure = _failure(scope, e)
+                if attempt == _TRIES or not failure.retryable or (failure.retry_after_s or 0) > 1:
+                    raise failure from e
+            else:
+                return token
+            await asyncio.sleep(attempt * random.uniform(0.25, 0.5))  # noqa: S311  spreads load, hides nothing
+        raise AssertionError("the last attempt returns or raises")
 
     async def _keep_fresh(self, scope: str) -> None:
         while True:
@@ -136,6 +158,8 @@ class KeptCredential:
                 await asyncio.shield(self._fetching(scope))
             except GatewayError as e:
                 _log.warning("token refresh failed, the one at hand goes on: %s", e)
+            except Exception as e:  # noqa: BLE001  nothing may end this loop: tokens would end after it
+                _log.error("token refresh failed, the one at hand goes on: %s", place_of(e))
 
     async def close(self) -> None:
         for task in (*self._refreshers.values(), *self._fetches.values()):
@@ -158,3 +182,19 @@ def _retrieved(fetch: asyncio.Task[AccessTokenInfo]) -> None:
     """So that a failure nobody waited for is not reported as forgotten."""
     if not fetch.cancelled():
         fetch.exception()
+
+
+def _failure(scope: str, error: Exception) -> GatewayError:
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    log = f"no token for {scope}: {type(error).__name__} {status or ''}".rstrip()
+    if isinstance(error, _LOST) or (status is not None and (status in (408, 429) or status >= 500)):
+        wait = getattr(getattr(error, "response", None), "headers", {}).get("retry-after", "")
+        return UpstreamUnavailable(
+            log,
+            public_message="The service could not reach its sign-in to Azure. Please try again.",
+            retry_after_s=float(wait) if wait.isdecimal() else None,
+        )
+    return UpstreamDenied(
+        log,
+        public_message="The service could not sign in to Azure: check its managed identity, or run `az login`.",
+    )

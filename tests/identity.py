@@ -16,23 +16,27 @@ from starlette.routing import Route
 
 from tests.servers import serving
 
-_SECRET = "secret of the container"
+SECRET = "secret of the container"
 _A_TOKEN: Any = object()
 
 
 class Identity:
-    def __init__(self, *, refuses: bool, says: Any) -> None:
+    def __init__(self, *, refuses: int | None, times: int | None, says: Any) -> None:
         self._refuses = refuses
-        self._says = says
+        self._times = times
+        self.says = says
         self.asked: list[dict[str, str]] = []
         """The query of each request for a token."""
         self.app = Starlette(routes=[Route("/msi/token", self._answer)])
 
     async def _answer(self, request: Request) -> Response:
         self.asked.append(dict(request.query_params))
-        if self._refuses or request.headers.get("x-identity-header") != _SECRET:
-            return JSONResponse({"statusCode": 400, "message": "No User Assigned or Delegated Managed Identity"}, 400)
-        return JSONResponse(_token(request.query_params["resource"]) if self._says is _A_TOKEN else self._says)
+        if self._refuses and (self._times is None or len(self.asked) <= self._times):
+            later = {"retry-after": "30"} if self._refuses == 429 else {}
+            return JSONResponse({"message": "No User Assigned or Delegated Managed Identity"}, self._refuses, later)
+        if request.headers.get("x-identity-header") != SECRET:
+            return JSONResponse({"message": "who are you?"}, 401)
+        return JSONResponse(_token(request.query_params["resource"]) if self.says is _A_TOKEN else self.says)
 
 
 def _token(resource: str) -> dict[str, str]:
@@ -46,10 +50,15 @@ def _token(resource: str) -> dict[str, str]:
 
 
 @contextmanager
-def identified(monkeypatch: pytest.MonkeyPatch, *, refuses: bool = False, says: Any = _A_TOKEN) -> Generator[Identity]:
-    """Within it, this process has a managed identity. `says`: any JSON, instead of a token."""
-    identity = Identity(refuses=refuses, says=says)
+def identified(
+    monkeypatch: pytest.MonkeyPatch, *, refuses: int | None = None, times: int | None = None, says: Any = _A_TOKEN
+) -> Generator[Identity]:
+    """Within it, this process has a managed identity. `refuses`: a status, the first `times` times or always.
+
+    `says`: any JSON, instead of a token.
+    """
+    identity = Identity(refuses=refuses, times=times, says=says)
     with serving(identity.app) as url, monkeypatch.context() as environment:
         environment.setenv("IDENTITY_ENDPOINT", f"{url}/msi/token")
-        environment.setenv("IDENTITY_HEADER", _SECRET)
+        environment.setenv("IDENTITY_HEADER", SECRET)
         yield identity

@@ -1,16 +1,30 @@
 """Who we are to Azure: one token for all who ask, kept fresh behind their backs."""
 
 import asyncio
+import socket
+import struct
+import threading
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 
+import httpx
 import pytest
 from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
-from azure.identity import aio
+from azure.identity import ManagedIdentityCredential, aio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+from gateway.app import create_app
 from gateway.credential import DevelopmentToken, KeptCredential, credential_for, source_for
 from gateway.errors import UpstreamDenied, UpstreamTimeout
+from gateway.telemetry.exporters import _identity
 from tests.callers import calling, foundry
 from tests.identity import identified
+from tests.ports import free_port
+from tests.servers import serving
 
 SCOPE = "https://ai.azure.com/.default"
 ENDPOINT = "https://x.services.ai.azure.com/api/projects/p"
@@ -167,7 +181,7 @@ def test_one_who_gives_up_waiting_does_not_stop_the_others() -> None:
 
 
 def test_a_service_that_cannot_sign_in_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    with identified(monkeypatch, refuses=True), calling(foundry("http://127.0.0.1:9")) as client:
+    with identified(monkeypatch, refuses=400), calling(foundry("http://127.0.0.1:9")) as client:
         answer = client.post("/api/chat", json={"message": "Hi"})
         ready = client.get("/ready")
     for problem, status in ((answer, 502), (ready, 503)):
@@ -176,6 +190,133 @@ def test_a_service_that_cannot_sign_in_says_what_to_do(monkeypatch: pytest.Monke
         assert told["detail"] == (
             "The service could not sign in to Azure: check its managed identity, or run `az login`."
         )
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_an_identity_endpoint_in_trouble_is_nothing_about_roles(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with identified(monkeypatch, refuses=status) as identity, calling(foundry("http://127.0.0.1:9")) as client:
+        answer, ready = client.post("/api/chat", json={"message": "Hi"}), client.get("/ready")
+    for problem, expected in ((answer, 502), (ready, 503)):
+        told = problem.json()
+        assert (problem.status_code, told["code"], told["retryable"]) == (expected, "upstream_unavailable", True)
+        assert told["detail"] == "The service could not reach its sign-in to Azure. Please try again."
+    assert len(identity.asked) >= (2 if status == 429 else 4), "a wait of 30 s is told at once, the rest is tried again"
+
+
+def test_an_identity_endpoint_that_cannot_be_reached_is_nothing_about_roles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"http://127.0.0.1:{free_port()}/msi/token")
+    monkeypatch.setenv("IDENTITY_HEADER", "x")
+    with calling(foundry("http://127.0.0.1:9")) as client:
+        told = client.post("/api/chat", json={"message": "Hi"}).json()
+    assert (told["status"], told["code"], told["retryable"]) == (502, "upstream_unavailable", True)
+
+
+@contextmanager
+def resetting() -> Generator[str]:
+    """A server that resets each connection as soon as something was sent."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+
+        def serve() -> None:
+            with suppress(OSError):  # closed, at the end
+                while True:
+                    connection, _ = listener.accept()
+                    connection.recv(1)
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_an_identity_endpoint_that_resets_connections_is_nothing_about_roles(monkeypatch: pytest.MonkeyPatch) -> None:
+    with resetting() as url:
+        monkeypatch.setenv("IDENTITY_ENDPOINT", f"{url}/msi/token")
+        monkeypatch.setenv("IDENTITY_HEADER", "x")
+        with calling(foundry("http://127.0.0.1:9")) as client:
+            told = client.post("/api/chat", json={"message": "Hi"}).json()
+    assert (told["status"], told["code"], told["retryable"]) == (502, "upstream_unavailable", True)
+
+
+def test_an_identity_endpoint_that_is_not_up_yet_is_asked_again(emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with identified(monkeypatch, refuses=503, times=2) as identity, calling(foundry(emulator)) as client:
+        assert client.post("/api/chat", json={"message": "Hi"}).status_code == 200
+    assert len(identity.asked) == 3
+
+
+def test_an_empty_token_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`access_token: null`, once, and every turn failed until a restart."""
+    in_a_day = str(int(time.time()) + 86_400)
+    nothing = {"access_token": None, "expires_on": in_a_day, "resource": "https://ai.azure.com"}
+
+    async def asking() -> list[str]:
+        async with credential_for(ENDPOINT, None) as credential:
+            with pytest.raises(UpstreamDenied):
+                await token_of(credential)
+            identity.says = {**nothing, "access_token": "a token after all"}
+            return [await token_of(credential)]
+
+    with identified(monkeypatch, says=nothing) as identity:
+        assert asyncio.run(asking()) == ["a token after all"]
+
+
+def test_the_secret_of_the_identity_never_goes_to_a_proxy(emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """azure-sdk-for-python#35991, azure-sdk-for-net#18967. Neither does a token for an upstream on this machine."""
+    at_the_proxy: list[str] = []
+
+    async def proxy(request: Request) -> Response:
+        at_the_proxy.append(f"{request.url} {request.headers}")
+        return Response("", 502)
+
+    methods = ["GET", "POST"]
+    with (
+        serving(Starlette(routes=[Route("/{path:path}", proxy, methods=methods)])) as url,
+        identified(monkeypatch) as identity,
+        monkeypatch.context() as environment,
+    ):
+        for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+            environment.setenv(name, url)
+        for name in ("NO_PROXY", "no_proxy"):
+            environment.delenv(name, raising=False)
+        assert httpx.get("http://example.invalid/").status_code == 502, "the proxy is there, and who asks it is seen"
+        assert at_the_proxy.pop().startswith("http://example.invalid/ ")
+        service = create_app(foundry(emulator))
+        with serving(service) as service_url, httpx.Client(base_url=service_url, trust_env=False) as client:
+            assert client.post("/api/chat", json={"message": "Hi"}).status_code == 200
+        telemetry = _identity("identity-7")["credential"]
+        assert isinstance(telemetry, ManagedIdentityCredential)
+        assert telemetry.get_token("https://monitor.azure.com/.default").token == "token-of-the-identity"
+        telemetry.close()
+    assert at_the_proxy == []
+    assert [asked["resource"] for asked in identity.asked] == ["https://ai.azure.com", "https://monitor.azure.com"]
+
+
+class Broken(Source):
+    """A bug of the library's own, once."""
+
+    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+        if self.asked == 1:
+            async with self._changed:
+                self.asked += 1
+            raise RuntimeError("not a kind of failure that anybody knew")
+        return await super().get_token_info(*scopes, options=options)
+
+
+def test_nothing_ends_the_refreshing_of_tokens(caplog: pytest.LogCaptureFixture) -> None:
+    async def asking() -> None:
+        source = Broken(3, 0, 3_600)
+        async with kept(source) as credential:
+            await credential.get_token_info(SCOPE)
+            await source.was_asked(3)
+            assert await token_of(credential) == "token 3"
+
+    asyncio.run(asking())
+    (record,) = caplog.records
+    assert record.getMessage().startswith("token refresh failed, the one at hand goes on: RuntimeError at ")
 
 
 @pytest.mark.parametrize("answer", [{"access_token": "x", "expires_on": "soon"}, {"access_token": "x"}, [], 7, None])

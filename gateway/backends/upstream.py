@@ -29,6 +29,7 @@ from gateway.backends.refusals import refusal
 from gateway.backends.sign_in import SignIn
 from gateway.errors import GatewayError, UpstreamRateLimited, UpstreamTimeout, UpstreamUnavailable
 from gateway.events import BackendEvent, RunCompleted
+from gateway.settings import is_loopback
 from gateway.telemetry.upstream_calls import UpstreamCall
 
 PATIENCE_S = 10.0  # the contract's: longer waits are told to the caller at once
@@ -56,7 +57,7 @@ class Upstream:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=any(name.lower() in ("http_proxy", "https_proxy", "all_proxy") for name in os.environ),
+            trust_env=_is_reached_by_proxy(base_url),
         )
         transport = AioHttpTransport(
             session=self._session,
@@ -199,6 +200,12 @@ class UpstreamStream:
         with suppress(aiohttp.ClientError, OSError):  # it was all said before
             while await self._content.readany():
                 pass
+
+
+def _is_reached_by_proxy(base_url: str) -> bool:
+    """Never on loopback: over http a proxy would get the whole request, with its token."""
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    return not is_loopback(base_url) and any(name.lower() in names for name in os.environ)
 
 
 def _lost(error: AzureError) -> GatewayError:

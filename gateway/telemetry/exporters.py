@@ -60,7 +60,8 @@ def _identity(client_id: str | None) -> dict[str, object]:
         return {}
     from azure.identity import ManagedIdentityCredential  # noqa: PLC0415
 
-    return {"credential": ManagedIdentityCredential(client_id=client_id)}
+    # The endpoint is on this machine: a proxy would get the request, and its secret header.
+    return {"credential": ManagedIdentityCredential(client_id=client_id, use_env_settings=False)}
 
 
 def _add_otlp(made: Exporters, endpoint: str) -> None:
