@@ -6,7 +6,8 @@ anything; only `title`, `public_message` and the figures leave the house.
 GatewayError
 ├── the caller's request:  InvalidRequest UnreadableRequest NotFound MethodNotAllowed RequestTimeout
 │                          UnsupportedMediaType MessageTooLarge
-├── the conversation:      ConversationNotFound ConversationBusy ContentFiltered NoActiveRun Cancelled
+├── the conversation:      ConversationNotFound ConversationBusy ConversationTooLong ContentFiltered NoActiveRun
+│                          Cancelled
 ├── the caller:            Unauthenticated Forbidden RateLimited
 ├── this replica:          Overloaded ShuttingDown NotConfigured InternalError
 └── the upstream:          UpstreamRateLimited UpstreamDenied AgentNotFound ActionRequired UpstreamRunFailed
@@ -98,6 +99,11 @@ class ConversationBusy(GatewayError):
 class ContentFiltered(GatewayError):
     code, status, title = "content_filtered", 400, "Content filtered"
     public_message = "The content filter refused this message. Please put it differently."
+
+
+class ConversationTooLong(GatewayError):
+    code, status, title = "conversation_too_long", 400, "Conversation too long"
+    public_message = "The conversation or this message no longer fits the model. Please start a new one, or write less."
 
 
 class NoActiveRun(GatewayError):

@@ -21,7 +21,8 @@ class Wire:
         self._writer = writer
 
     async def head(self, status: str = "200 OK", kind: str = "text/event-stream", **headers: str) -> None:
-        named = {"content-type": kind, "transfer-encoding": "chunked", "connection": "close"} | headers
+        framing = {} if "content_length" in headers else {"transfer-encoding": "chunked"}
+        named = {"content-type": kind, "connection": "close", **framing, **headers}
         lines = [f"HTTP/1.1 {status}", *(f"{name.replace('_', '-')}: {value}" for name, value in named.items())]
         await self.raw("\r\n".join(lines).encode() + b"\r\n\r\n")
 

@@ -3,7 +3,9 @@
 `docs/reliability.md` has the same rows.
 """
 
+import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.bare import Wire
@@ -74,6 +76,7 @@ Act = Callable[[Wire], Awaitable[None]]
 async def _begun(wire: Wire) -> None:
     await wire.head()
     await wire.send(wire.dialect.started, wire.dialect.delta("Hello"))
+    await wire.pause(0.05)  # aiohttp gives nothing away that is still unread when the connection breaks
 
 
 async def _closed_before_the_head(_: Wire) -> None:
@@ -118,6 +121,51 @@ async def _redirected(wire: Wire) -> None:
 
 async def _half_a_refusal(wire: Wire) -> None:
     await wire.raw(b'HTTP/1.1 500 Oops\r\ncontent-length: 500\r\n\r\n{"error": ')
+
+
+def _refuses(status: str, error: dict[str, object] | None, **headers: str) -> Act:
+    """With this body, whole."""
+
+    async def act(wire: Wire) -> None:
+        body = json.dumps({"error": error}).encode()
+        await wire.head(status, "application/json", content_length=str(len(body)), **headers)
+        await wire.raw(body)
+
+    return act
+
+
+def _refuses_in_half(status: str, *, hangs: bool = False, **headers: str) -> Act:
+    """With a body that is cut off, or never comes."""
+
+    async def act(wire: Wire) -> None:
+        await wire.head(status, "application/json", content_length="500", **headers)
+        if hangs:
+            await wire.left()
+        else:
+            await wire.raw(b'{"error": {"code": "some')
+
+    return act
+
+
+async def _refuses_without_end(wire: Wire) -> None:
+    await wire.head("403 Forbidden", "application/json")
+    with suppress(ConnectionError):
+        for _ in range(1_000):
+            await wire.send(b" " * 65_536)
+
+
+def _fails(code: str, *, by_event: bool = False) -> Act:
+    """In mid-run: the run failed, or an `error` event came."""
+
+    async def act(wire: Wire) -> None:
+        await _begun(wire)
+        await wire.send(wire.dialect.error(code) if by_event else wire.dialect.failed(code))
+        await wire.end()
+
+    return act
+
+
+_TOO_LONG = "This model's maximum context length is 128000 tokens. However, your messages resulted in 131283 tokens."
 
 
 async def _failed_first(wire: Wire) -> None:
@@ -224,6 +272,43 @@ ON_BARE_SOCKET: dict[str, tuple[Act, Expected]] = {
     "204": (_no_content, Status(502, "upstream_unavailable")),
     "a redirect": (_redirected, Status(502, "upstream_unavailable")),
     "half a refusal": (_half_a_refusal, Status(502, "upstream_unavailable")),
+    "a 400 `context_length_exceeded`": (
+        _refuses("400 Bad Request", {"code": "context_length_exceeded", "message": "upstream words"}),
+        Status(400, "conversation_too_long"),
+    ),
+    "a 400 `string_above_max_length`": (
+        _refuses("400 Bad Request", {"code": "string_above_max_length", "param": "input"}),
+        Status(400, "conversation_too_long"),
+    ),
+    "a 400 that tells the context's length in words alone": (
+        _refuses("400 Bad Request", {"code": None, "type": "invalid_request_error", "message": _TOO_LONG}),
+        Status(400, "conversation_too_long"),
+    ),
+    "a 400 `invalid_prompt`": (
+        _refuses("400 Bad Request", {"code": "invalid_prompt", "message": "upstream words"}),
+        Status(400, "content_filtered"),
+    ),
+    "a 400 of a code that nobody knows": (
+        _refuses("400 Bad Request", {"code": "moon_phase", "message": "upstream words"}),
+        Status(502, "run_failed"),
+    ),
+    "a 422": (_refuses("422 Unprocessable Entity", {"code": "moon_phase"}), Status(502, "run_failed")),
+    "a 408": (_refuses("408 Request Timeout", None), Status(502, "upstream_unavailable")),
+    "a 429 whose body is cut off": (
+        _refuses_in_half("429 Too Many Requests", retry_after="30"),
+        Status(429, "upstream_rate_limited", "30"),
+    ),
+    "a 429 whose body never comes": (
+        _refuses_in_half("429 Too Many Requests", retry_after="30", hangs=True),
+        Status(429, "upstream_rate_limited", "30"),
+    ),
+    "a 403 whose body is cut off": (_refuses_in_half("403 Forbidden"), Status(502, "upstream_denied")),
+    "a 403 whose body has no end": (_refuses_without_end, Status(502, "upstream_denied")),
+    "a 404 whose body is cut off": (_refuses_in_half("404 Not Found"), Status(502, "agent_not_found")),
+    "a 413 whose body never comes": (
+        _refuses_in_half("413 Payload Too Large", hangs=True),
+        Status(413, "message_too_large"),
+    ),
     "failed as the first event": (_failed_first, Status(502, "run_failed")),
     "a quota as the first event": (_quota_first, Status(429, "upstream_rate_limited", "7")),
     "closed in mid-frame": (_closed_in_mid_frame, Error(502, "upstream_unavailable")),
@@ -234,6 +319,14 @@ ON_BARE_SOCKET: dict[str, tuple[Act, Expected]] = {
     "incomplete for an unknown reason": (_unknown_reason, Error(502, "run_failed")),
     "a quota used up for good": (_quota_for_good, Error(429, "upstream_rate_limited")),
     "the content filter in mid-run": (_filter_inside, Error(400, "content_filtered")),
+    "the context's length in mid-run": (_fails("context_length_exceeded"), Error(400, "conversation_too_long")),
+    "the context's length as an `error` event": (
+        _fails("string_above_max_length", by_event=True),
+        Error(400, "conversation_too_long"),
+    ),
+    "`invalid_prompt` in mid-run": (_fails("invalid_prompt"), Error(400, "content_filtered")),
+    "`invalid_prompt` as an `error` event": (_fails("invalid_prompt", by_event=True), Error(400, "content_filtered")),
+    "a refused image in mid-run": (_fails("invalid_image_format"), Error(502, "run_failed")),
     "a null error, then the real one": (_null_error_then_the_real_one, Error(429, "upstream_rate_limited")),
     "a null error alone": (_null_error_alone, Error(502, "run_failed")),
     "more after the end": (_more_after_the_end, Done()),
@@ -241,6 +334,27 @@ ON_BARE_SOCKET: dict[str, tuple[Act, Expected]] = {
     "never closed after the end": (_never_closed_after_the_end, Done()),
 }
 """By the message that the bare upstream gets."""
+
+NOT_WORTH_TRYING_AGAIN = {
+    "a 400 `context_length_exceeded`",
+    "a 400 `string_above_max_length`",
+    "a 400 that tells the context's length in words alone",
+    "a 400 `invalid_prompt`",
+    "a 400 of a code that nobody knows",
+    "a 422",
+    "a 403 whose body is cut off",
+    "a 403 whose body has no end",
+    "a 404 whose body is cut off",
+    "a 413 whose body never comes",
+    "a quota used up for good",
+    "the content filter in mid-run",
+    "the context's length in mid-run",
+    "the context's length as an `error` event",
+    "`invalid_prompt` in mid-run",
+    "`invalid_prompt` as an `error` event",
+    "a refused image in mid-run",
+}
+"""Of those on the bare socket: the same request would end so again."""
 
 EXPECTED: dict[str, Expected] = ON_EMULATOR | {name: expected for name, (_, expected) in ON_BARE_SOCKET.items()}
 

@@ -15,8 +15,18 @@ from gateway.errors import BY_CODE, InternalError, UpstreamUnavailable
 from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Turn
 from gateway.settings import Settings
 from tests.bare import bare_upstream
-from tests.callers import calling_app, classic, foundry, openai, unread
-from tests.faults import EXPECTED, ON_EMULATOR, Done, Error, Expected, Status, play
+from tests.callers import calling_app, classic, events_of, foundry, openai, unread
+from tests.faults import (
+    EXPECTED,
+    NOT_WORTH_TRYING_AGAIN,
+    ON_BARE_SOCKET,
+    ON_EMULATOR,
+    Done,
+    Error,
+    Expected,
+    Status,
+    play,
+)
 from tests.grammar import Ending, native_ending, simple_ending
 from tests.servers import serving
 
@@ -111,10 +121,29 @@ def test_what_was_said_before_a_fault_is_kept(upstream: str, answers: dict[Case,
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)
-def test_a_quota_used_up_for_good_is_not_worth_trying_again(upstream: str, answers: dict[Case, httpx.Response]) -> None:
-    problem = answers["a quota used up for good", upstream, "json"]
-    assert problem.json()["retryable"] is False
-    assert "retry-after" not in problem.headers
+def test_what_would_be_refused_again_is_not_worth_trying_again(
+    upstream: str, answers: dict[Case, httpx.Response]
+) -> None:
+    """azure-search-openai-demo#1199, one-api#2101: a client that obeys `retryable` sent a too long message for ever."""
+    for fault, (_, expected) in ON_BARE_SOCKET.items():
+        if isinstance(expected, Done):
+            continue
+        problem = answers[fault, upstream, "json"]
+        assert problem.json()["retryable"] is (fault not in NOT_WORTH_TRYING_AGAIN), fault
+        if fault in NOT_WORTH_TRYING_AGAIN:
+            assert "retry-after" not in problem.headers
+            assert "again" not in problem.json()["detail"], fault
+
+
+@pytest.mark.parametrize("upstream", UPSTREAMS)
+def test_a_failure_says_the_same_as_a_status_and_as_an_event(
+    upstream: str, answers: dict[Case, httpx.Response]
+) -> None:
+    for fault in ("the context's length in mid-run", "a refused image in mid-run", "`invalid_prompt` in mid-run"):
+        problem = answers[fault, upstream, "json"].json()
+        event = events_of(answers[fault, upstream, "native"].text)[-1]
+        assert (event["code"], event["error"]) == (problem["code"], problem["detail"])
+        assert event["retryable"] is problem["retryable"] is False
 
 
 def test_a_retry_after_of_a_quota_inside_the_run_reaches_the_caller(answers: dict[Case, httpx.Response]) -> None:

@@ -59,8 +59,7 @@ class ClassicRun:
                 self.over = True
                 raise self._failure(kind, body)
             case "error":
-                error = as_object(body.get("error")) or body
-                raise run_failure(as_word(error.get("code")), "error event", self.wait_s)
+                raise run_failure(as_object(body.get("error")) or body, "error event", self.wait_s)
             case _ if kind.startswith("thread.run."):
                 return self._start(body)
         return []
@@ -97,7 +96,7 @@ class ClassicRun:
     def _failure(self, kind: str, run: dict[str, Any]) -> GatewayError:
         if kind != "thread.run.failed":
             return UpstreamRunFailed(kind)
-        return run_failure(as_word(as_object(run.get("last_error")).get("code")), kind, self.wait_s)
+        return run_failure(as_object(run.get("last_error")), kind, self.wait_s)
 
 
 def _finish_reason(run: dict[str, Any]) -> FinishReason:

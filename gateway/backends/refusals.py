@@ -9,11 +9,13 @@ from typing import Any
 
 import orjson
 
+from gateway.backends.shapes import as_object
 from gateway.errors import (
     AgentNotFound,
     ContentFiltered,
     ConversationBusy,
     ConversationNotFound,
+    ConversationTooLong,
     GatewayError,
     MessageTooLarge,
     UpstreamDenied,
@@ -22,7 +24,23 @@ from gateway.errors import (
     UpstreamUnavailable,
 )
 
-_FILTER_CODES = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
+_FILTER_CODES = {
+    "content_filter",
+    "content_policy_violation",
+    "image_content_policy_violation",
+    "invalid_prompt",  # a reasoning model's own filter
+    "ResponsibleAIPolicyViolation",
+}
+_TOO_LONG_CODES = {"context_length_exceeded", "string_above_max_length", "tokens_limit_reached"}
+_TOO_LONG = re.compile(
+    r"maximum (context|prompt|input)|context[ _](window|length)|string too long|too many (input |prompt )?tokens"
+    r"|maximum number of (input |prompt )?tokens|(input|prompt|message) is too long|(token|length) limit",
+    re.IGNORECASE,
+)
+_REQUEST_CODES = re.compile(
+    r"(invalid|unsupported|unknown|missing|empty|image|string|array|integer|decimal|failed_to_down)_"
+)
+"""Codes of a run's failure that say: the request itself was refused. Sent again, it would be refused again."""
 _RATE_CODES = {"rate_limit_exceeded", "too_many_requests", "RateLimitReached", "429"}
 _QUOTA_CODE = "insufficient_quota"
 _THREAD_PARAMS = {"conversation", "conversation.id", "conversation_id", "previous_response_id", "thread_id"}
@@ -43,6 +61,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, thread_id: str
             return MessageTooLarge(log)
         case 429:
             return rate_limited(code, log, retry_after_s(headers))
+        case 408 | 425:
+            return UpstreamUnavailable(log, retry_after_s=retry_after_s(headers))
         case 404:
             return _missing(log, f"{code} {words}", thread_id)
         case _ if status >= 500 or status < 400:
@@ -52,13 +72,15 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, thread_id: str
     return _rejected(log, code, words, error, thread_id)
 
 
-def run_failure(code: str | None, log: str, wait_s: float | None = None) -> GatewayError:
-    """A failure inside a run, by its code."""
+def run_failure(error: Mapping[str, Any], log: str, wait_s: float | None = None) -> GatewayError:
+    """A failure inside a run, by its `code`, else its `type`; where these say nothing, by its words."""
+    code = _code(error)
     if code in _RATE_CODES or code == _QUOTA_CODE:
         return rate_limited(code, log, wait_s)
-    if code in _FILTER_CODES:
-        return ContentFiltered(log)
-    return UpstreamRunFailed(log)
+    if permanent := _refused_for_good(error, log):
+        return permanent
+    kinds = (code or "", str(error.get("type") or ""))
+    return _refused_request(log) if any(map(_REQUEST_CODES.match, kinds)) else UpstreamRunFailed(log)
 
 
 def rate_limited(code: str | None, log: str, wait_s: float | None) -> GatewayError:
@@ -86,18 +108,34 @@ def _missing(log: str, words: str, thread_id: str | None) -> GatewayError:
 
 
 def _rejected(log: str, code: str | None, words: str, error: dict[str, Any], thread_id: str | None) -> GatewayError:
-    inner = error.get("innererror")
-    if code in _FILTER_CODES or (isinstance(inner, dict) and inner.get("code") in _FILTER_CODES):
-        return ContentFiltered(log)
+    if permanent := _refused_for_good(error, log):
+        return permanent
     if _BUSY.search(f"{code} {words}"):
         return ConversationBusy(log)
     about_thread = error.get("param") in _THREAD_PARAMS or (thread_id is not None and thread_id in words)
     if code == "previous_response_not_found" or (thread_id is not None and about_thread):
         return ConversationNotFound(log)
-    return UpstreamRunFailed(log)
+    return _refused_request(log)
 
 
-def _code(error: dict[str, Any]) -> str | None:
+def _refused_for_good(error: Mapping[str, Any], log: str) -> GatewayError | None:
+    """What the caller has to change, however the upstream says it: as a status, an event or a failed run."""
+    code, inner = _code(error), as_object(error.get("innererror")).get("code")
+    if code in _FILTER_CODES or inner in _FILTER_CODES:
+        return ContentFiltered(log)
+    if code in _TOO_LONG_CODES or inner in _TOO_LONG_CODES or _TOO_LONG.search(str(error.get("message") or "")):
+        return ConversationTooLong(log)
+    return None
+
+
+def _refused_request(log: str) -> GatewayError:
+    """Not retryable: the same request would be refused again."""
+    return UpstreamRunFailed(
+        log, retryable=False, public_message="The agent's service refused this request. Please put it differently."
+    )
+
+
+def _code(error: Mapping[str, Any]) -> str | None:
     code = error.get("code") or error.get("type")
     return str(code)[:64] if code else None
 

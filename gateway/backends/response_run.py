@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.backends.frames import Frame
 from gateway.backends.refusals import run_failure
-from gateway.backends.shapes import Surrogates, as_object, as_word, parsed, usage_of
+from gateway.backends.shapes import Surrogates, as_object, parsed, usage_of
 from gateway.errors import ActionRequired, GatewayError, UpstreamRunFailed, UpstreamUnavailable
 from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta
 
@@ -69,8 +69,7 @@ class ResponseRun:
         response = as_object(event.get("response"))
         match kind:
             case "error":
-                error = as_object(event.get("error")) or event
-                raise run_failure(as_word(error.get("code")) or as_word(error.get("type")), "error event", self._wait_s)
+                raise run_failure(as_object(event.get("error")) or event, "error event", self._wait_s)
             case "response.failed":
                 return self._fail(response)
             case "response.cancelled":
@@ -106,7 +105,7 @@ class ResponseRun:
         if not error:
             self.failed = UpstreamRunFailed("failed without a reason")
             return []
-        raise run_failure(as_word(error.get("code")), "response failed", self._wait_s)
+        raise run_failure(error, "response failed", self._wait_s)
 
     def _note(self, item: dict[str, Any]) -> None:
         kind = item.get("type")

@@ -37,6 +37,8 @@ _RETRIES = 2
 _CONNECT_S = 5.0
 _IDLE_CONNECTION_S = 90.0  # people read an answer before they write again: keep its connection that long
 _ENDING_S = 1.0  # from the final event to the end of the response, so that its connection can be used again
+_REFUSAL_S = 5.0  # for the body of a refusal
+_REFUSAL_BYTES = 65_536
 _HEADERS = {
     "Accept": "application/json",  # for streams too, as Azure's own SDKs say it
     "Accept-Encoding": "identity",
@@ -54,6 +56,7 @@ class Upstream:
     def __init__(self, base_url: str, sign_in: SignIn, idle_timeout_s: float) -> None:
         self.sign_in = sign_in
         self._base_url = base_url
+        self._refusal_s = min(_REFUSAL_S, idle_timeout_s / 2)  # a status that is known is not lost to that timeout
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -140,7 +143,8 @@ class Upstream:
         if response.status_code < 300:
             return response
         async with response:
-            raise refusal(response.status_code, response.headers, await _whole(response), thread_id)
+            body = await _refusal_body(response.internal_response, self._refusal_s)  # type: ignore[attr-defined]
+            raise refusal(response.status_code, response.headers, body, thread_id)
 
 
 class UpstreamStream:
@@ -231,6 +235,15 @@ async def _whole(response: AsyncHttpResponse) -> bytes:
         return await response.read()
     except AzureError as e:
         raise _lost(e) from e
+
+
+async def _refusal_body(response: aiohttp.ClientResponse, wait_s: float) -> bytes:
+    """What comes of it in time: status and headers decide where the rest is cut off, too long or never there."""
+    body = b""
+    with suppress(aiohttp.ClientError, OSError), anyio.move_on_after(wait_s):
+        while len(body) < _REFUSAL_BYTES and (part := await response.content.readany()):
+            body += part
+    return body[:_REFUSAL_BYTES]
 
 
 def _json(body: bytes) -> dict[str, Any]:

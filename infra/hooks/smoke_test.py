@@ -139,10 +139,10 @@ def _opened(request: urllib.request.Request, timeout_s: float, *, always_passing
 
 
 def _problem(error: urllib.error.HTTPError) -> dict[str, Any]:
-    """Empty where the answer is not the service's own, such as the ingress's page while nothing runs behind it."""
+    """Empty where the answer is not the service's own (the ingress's page while nothing runs behind it), or cut off."""
     try:
         problem = json.loads(error.read())
-    except ValueError:
+    except (ValueError, OSError, http.client.HTTPException):
         return {}
     return problem if isinstance(problem, dict) else {}
 
