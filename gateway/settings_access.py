@@ -16,6 +16,9 @@ _GUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _API_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-fA-F]{64})")
 _RATE = re.compile(r"[1-9]\d{0,8}/([1-9]\d{0,5} ?)?(second|minute|hour|day)")
 _KEY_BYTES = 32
+EVERY_ROLE = "*"
+"""AUTH_ROLE: every valid access token of the tenant for the audience, of a person or a program."""
+
 _ONLY_WITH: dict[str, tuple[Auth, ...]] = {
     "auth_tenant_id": ("entra",),
     "auth_audience": ("entra",),
@@ -42,7 +45,12 @@ class AccessSettings(BaseSettings):
         (), validate_default=True, description="`entra`: for whom tokens are made, comma-separated"
     )
     auth_scope: str | None = Field(None, pattern=r"^\S+$", description="`entra`: the scope a person's token needs")
-    auth_role: str | None = Field(None, pattern=r"^\S+$", description="`entra`: the app role a token needs")
+    auth_role: str | None = Field(
+        None,
+        pattern=r"^\S+$",
+        validate_default=True,
+        description="`entra`: the app role a token needs; `*` takes every access token of the tenant for the audience",
+    )
     api_keys: Annotated[tuple[tuple[str, bytes], ...], NoDecode] = Field(
         (), validate_default=True, repr=False, description="`key`: `name:SHA-256 in hex` of each key, comma-separated"
     )
@@ -96,6 +104,17 @@ class AccessSettings(BaseSettings):
         if tenant and not _GUID.fullmatch(tenant.lower()):
             raise ValueError("must be the tenant's id, 8-4-4-4-12 hexadecimal digits")
         return tenant and tenant.lower()
+
+    @field_validator("auth_role")
+    @classmethod
+    def _asked_for(cls, role: str | None, info: ValidationInfo) -> str | None:
+        """Every app registration of a tenant can get a token for every audience in it."""
+        if info.data.get("auth") == "entra" and not (role or info.data.get("auth_scope")):
+            raise ValueError(
+                "is needed with AUTH=entra, or AUTH_SCOPE: without one every program of the tenant could get in "
+                "(AUTH_ROLE=* allows that)"
+            )
+        return role
 
     @field_validator("rate_limit")
     @classmethod

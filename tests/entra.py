@@ -44,7 +44,15 @@ class Tenant:
     def claims(self, **changed: Any) -> dict[str, Any]:
         now = int(time.time())
         issuer = f"{self.url}/{TENANT}/v2.0"
-        claims = {"iss": issuer, "aud": AUDIENCE, "oid": "person-1", "iat": now, "nbf": now, "exp": now + 600}
+        claims = {
+            "iss": issuer,
+            "aud": AUDIENCE,
+            "oid": "person-1",
+            "azp": "client-1",
+            "iat": now,
+            "nbf": now,
+            "exp": now + 600,
+        }
         return {name: value for name, value in (claims | changed).items() if value is not None}
 
     def token(self, *, kid: str = "kid-1", key: RSAPrivateKey | None = None, **changed: Any) -> str:

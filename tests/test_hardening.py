@@ -26,6 +26,10 @@ REFUSED: list[tuple[dict[str, str], str]] = [
     ({"AUTH": "entra", "CONVERSATION_KEYS": LONG, "AUTH_AUDIENCE": "a"}, "AUTH_TENANT_ID"),
     ({"AUTH": "entra", "CONVERSATION_KEYS": LONG, "AUTH_AUDIENCE": "a", "AUTH_TENANT_ID": "common"}, "AUTH_TENANT_ID"),
     ({"AUTH": "entra", "CONVERSATION_KEYS": LONG, "AUTH_TENANT_ID": GUID}, "AUTH_AUDIENCE"),
+    (
+        {"AUTH": "entra", "CONVERSATION_KEYS": LONG, "AUTH_AUDIENCE": "a", "AUTH_TENANT_ID": GUID},
+        "AUTH_ROLE",
+    ),
     ({"API_KEYS": DIGEST}, "API_KEYS"),
     ({"AUTH_TENANT_ID": GUID}, "AUTH_TENANT_ID"),
     ({"AUTH": "easyauth", "CONVERSATION_KEYS": LONG, "AUTH_ROLE": "Chat"}, "AUTH_ROLE"),

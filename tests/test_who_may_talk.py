@@ -17,7 +17,8 @@ from tests.test_door import refused
 SIGNING = "a-secret-of-at-least-thirty-two-bytes"
 KEYS = {"ann": "key-of-ann", "ben": "key-of-ben"}
 DIGESTS = ",".join(f"{name}:{hashlib.sha256(key.encode()).hexdigest()}" for name, key in KEYS.items())
-ENTRA = {"auth": "entra", "auth_tenant_id": TENANT, "auth_audience": AUDIENCE, "conversation_keys": SIGNING}
+TENANTS = {"auth": "entra", "auth_tenant_id": TENANT, "auth_audience": AUDIENCE, "conversation_keys": SIGNING}
+ENTRA = {**TENANTS, "auth_role": "*"}
 KEY = {"auth": "key", "api_keys": DIGESTS, "conversation_keys": SIGNING}
 EASY = {"auth": "easyauth", "conversation_keys": SIGNING}
 
@@ -47,6 +48,9 @@ WRONG_TOKENS: dict[str, Callable[[Tenant], str]] = {
     "other audience": lambda t: t.token(aud="api://other"),
     "no audience": lambda t: t.token(aud=None),
     "nobody's": lambda t: t.token(oid=None),
+    "an ID token": lambda t: t.token(azp=None, nonce="n", preferred_username="ann@example.com"),
+    "an ID token with a role": lambda t: t.token(azp=None, roles=["Chat.All"]),
+    "an ID token with an odd client": lambda t: t.token(azp=["client-1"], appid=""),
     "alg none": lambda t: t.unsigned(),
     "HS256 with the public key": lambda t: t.signed_with_the_public_key(),
     "unknown kid": lambda t: t.token(kid="kid-9", key=t.keys["kid-1"]),
@@ -73,10 +77,19 @@ def test_entra_knows_the_right_from_every_wrong_token(emulator: str) -> None:
         assert ask(client, bearer(tenant.token(iss=f"https://sts.windows.net/{TENANT}/"))).status_code == 200
         assert ask(client, bearer(tenant.token(exp=int(time.time()) - 30))).status_code == 200  # the skew
         assert ask(client, bearer(tenant.token(oid=None, sub="s"))).status_code == 200
+        v1 = tenant.token(iss=f"https://sts.windows.net/{TENANT}/", azp=None, appid="client-1")
+        assert ask(client, bearer(v1)).status_code == 200
+
+
+def test_an_id_token_is_no_access_token_whatever_roles_it_has(emulator: str) -> None:
+    settings = foundry(emulator, **TENANTS, auth_role="Chat.All")
+    with a_tenant() as tenant, with_entra(tenant, settings) as client:
+        assert ask(client, bearer(tenant.token(roles=["Chat.All"]))).status_code == 200
+        assert refused(ask(client, bearer(tenant.token(roles=["Chat.All"], azp=None)))) == (401, "unauthenticated")
 
 
 def test_a_known_person_without_scope_or_role_is_forbidden(emulator: str) -> None:
-    settings = foundry(emulator, **ENTRA, auth_scope="chat", auth_role="Chat.All")
+    settings = foundry(emulator, **TENANTS, auth_scope="chat", auth_role="Chat.All")
     with a_tenant() as tenant, with_entra(tenant, settings) as client:
         for claims in ({}, {"scp": "chats mail"}, {"roles": ["Other"]}, {"scp": 7, "roles": {"Chat.All": 1}}):
             answer = ask(client, bearer(tenant.token(**claims)))

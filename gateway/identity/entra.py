@@ -12,6 +12,7 @@ from gateway.errors import Forbidden
 from gateway.identity import Identity, bearer_token, unauthenticated
 from gateway.identity.signing_keys import SigningKeys
 from gateway.settings import Settings
+from gateway.settings_access import EVERY_ROLE
 
 AUTHORITY = "https://login.microsoftonline.com"
 
@@ -41,6 +42,7 @@ class Entra:
         if key is None:
             raise unauthenticated("unknown signing key")
         claims = self._checked(token, key)
+        _refuse_id_token(claims)
         self._allow(claims)
         return f"entra:{self._tenant}/{_person(claims)}"
 
@@ -66,13 +68,22 @@ class Entra:
 
     def _allow(self, claims: dict[str, Any]) -> None:
         """Where both are asked for, one suffices: a person's token has scopes, a program's has roles."""
-        if not (self._scope or self._role):
+        if self._role == EVERY_ROLE:
             return
         has_scope = self._scope is not None and self._scope in _words(claims.get("scp"))
         has_role = self._role is not None and self._role in _words(claims.get("roles"))
         if not (has_scope or has_role):
             challenge = 'Bearer realm="chat-api", error="insufficient_scope"'
             raise Forbidden("neither scope nor role", headers={"www-authenticate": challenge})
+
+
+def _refuse_id_token(claims: dict[str, Any]) -> None:
+    """An access token names the client that asked for it (v2 `azp`, v1 `appid`).
+
+    An ID token has the client for its audience, and may have roles: it says who somebody is, not what may be done here.
+    """
+    if not any(isinstance(claims.get(name), str) and claims[name] for name in ("azp", "appid")):
+        raise unauthenticated("an ID token")
 
 
 def _key_id(token: str) -> str:

@@ -189,14 +189,17 @@ def app_exists(arm: str = ARM) -> bool:
         )
         with urllib.request.urlopen(request, timeout=30):  # noqa: S310
             return True
+    except urllib.error.HTTPError as e:
+        with e:
+            if e.code == 404:
+                return False
+            reason = str(e.code)
     except (AzureError, OSError, http.client.HTTPException) as e:
-        if isinstance(e, urllib.error.HTTPError) and e.code == 404:
-            return False
-        reason = str(e.code) if isinstance(e, urllib.error.HTTPError) else type(e).__name__
-        sys.exit(
-            f"settings: Azure does not say whether the app {names[-1]} is there ({reason}): nothing is deployed.\n"
-            "Next: `azd auth login`, then again."
-        )
+        reason = type(e).__name__
+    sys.exit(
+        f"settings: Azure does not say whether the app {names[-1]} is there ({reason}): nothing is deployed.\n"
+        "Next: `azd auth login`, then again."
+    )
 
 
 def _key_refusal(deployment: Mapping[str, str], app_exists: Callable[[], bool]) -> str | None:
