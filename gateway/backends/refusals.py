@@ -24,23 +24,18 @@ from gateway.errors import (
     UpstreamUnavailable,
 )
 
-_FILTER_CODES = {
-    "content_filter",
-    "content_policy_violation",
-    "image_content_policy_violation",
-    "invalid_prompt",  # a reasoning model's own filter
-    "ResponsibleAIPolicyViolation",
-}
-_TOO_LONG_CODES = {"context_length_exceeded", "string_above_max_length", "tokens_limit_reached"}
+_FILTER_CODE = re.compile(
+    r"content_?(filter|policy)|ResponsibleAIPolicy|moderation_blocked|invalid_prompt$", re.IGNORECASE
+)
+"""`invalid_prompt` is a reasoning model's own filter."""
+_TOO_LONG_CODE = re.compile(r"context_?(length|window)|above_max_length|tokens?_limit_reached|too_long", re.IGNORECASE)
 _TOO_LONG = re.compile(
     r"maximum (context|prompt|input)|context[ _](window|length)|string too long|too many (input |prompt )?tokens"
     r"|maximum number of (input |prompt )?tokens|(input|prompt|message) is too long|(token|length) limit",
     re.IGNORECASE,
 )
-_REQUEST_CODES = re.compile(
-    r"(invalid|unsupported|unknown|missing|empty|image|string|array|integer|decimal|failed_to_down)_"
-)
-"""Codes of a run's failure that say: the request itself was refused. Sent again, it would be refused again."""
+_REQUEST_CODE = re.compile(r"(invalid|unsupported|unknown|missing|empty|image|string|array)_|\w+_not_found$")
+"""Of a run's failure: the request itself was refused. Sent again, it would be refused again."""
 _RATE_CODES = {"rate_limit_exceeded", "too_many_requests", "RateLimitReached", "429"}
 _QUOTA_CODE = "insufficient_quota"
 _THREAD_PARAMS = {"conversation", "conversation.id", "conversation_id", "previous_response_id", "thread_id"}
@@ -52,7 +47,7 @@ _AGENT = re.compile(r"\b(agent|assistant|deployment|model)", re.IGNORECASE)
 def refusal(status: int, headers: Mapping[str, str], body: bytes, thread_id: str | None) -> GatewayError:
     """`thread_id` is the one that the caller sent, if any: a 404 may be about it."""
     error = _error_of(body)
-    code, words = _code(error), str(error.get("message") or "")
+    code, words = _code(error), _words(error)
     log = f"upstream said {status} {code or '-'}"
     match status:
         case 401 | 403:
@@ -80,7 +75,7 @@ def run_failure(error: Mapping[str, Any], log: str, wait_s: float | None = None)
     if permanent := _refused_for_good(error, log):
         return permanent
     kinds = (code or "", str(error.get("type") or ""))
-    return _refused_request(log) if any(map(_REQUEST_CODES.match, kinds)) else UpstreamRunFailed(log)
+    return _refused_request(log) if any(map(_REQUEST_CODE.match, kinds)) else UpstreamRunFailed(log)
 
 
 def rate_limited(code: str | None, log: str, wait_s: float | None) -> GatewayError:
@@ -120,10 +115,10 @@ def _rejected(log: str, code: str | None, words: str, error: dict[str, Any], thr
 
 def _refused_for_good(error: Mapping[str, Any], log: str) -> GatewayError | None:
     """What the caller has to change, however the upstream says it: as a status, an event or a failed run."""
-    code, inner = _code(error), as_object(error.get("innererror")).get("code")
-    if code in _FILTER_CODES or inner in _FILTER_CODES:
+    codes = _codes(error)
+    if any(map(_FILTER_CODE.search, codes)):
         return ContentFiltered(log)
-    if code in _TOO_LONG_CODES or inner in _TOO_LONG_CODES or _TOO_LONG.search(str(error.get("message") or "")):
+    if any(map(_TOO_LONG_CODE.search, codes)) or _TOO_LONG.search(_words(error)):
         return ConversationTooLong(log)
     return None
 
@@ -140,11 +135,32 @@ def _code(error: Mapping[str, Any]) -> str | None:
     return str(code)[:64] if code else None
 
 
+def _codes(error: Mapping[str, Any]) -> list[str]:
+    """Its own, and those of what it encloses: Azure nests `innererror` and lists `details`."""
+    found, inner = [error.get("code"), error.get("type")], error
+    for _ in range(4):
+        inner = as_object(inner.get("innererror") or inner.get("inner_error"))
+        found.append(inner.get("code"))
+    details = error.get("details")
+    found += [as_object(detail).get("code") for detail in (details if isinstance(details, list) else [])]
+    return [code for code in found if isinstance(code, str)]
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    words = error.get("message") or error.get("detail")
+    return words if isinstance(words, str) else ""
+
+
 def _error_of(body: bytes) -> dict[str, Any]:
-    """{} for HTML, nothing, or JSON of another shape."""
+    """What a refusal says of itself; {} for HTML, nothing, or JSON of another shape."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
+        text = body.decode(errors="replace").strip()
+        return {} if text.startswith("<") else {"message": text}
+    if not isinstance(value, dict):
         return {}
-    error = value.get("error", value) if isinstance(value, dict) else {}
+    error = value.get("error", value)
+    if isinstance(error, str):
+        return {**value, "message": f"{error} {_words(value)}"}
     return error if isinstance(error, dict) else {}

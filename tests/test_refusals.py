@@ -1,0 +1,87 @@
+"""What an upstream's codes and words mean, in the forms in which people met them. test_endings.py has the rest."""
+
+import json
+from typing import Any
+
+import pytest
+
+from gateway.backends.refusals import refusal, run_failure
+from gateway.errors import GatewayError
+
+TOO_LONG: list[dict[str, Any]] = [
+    {"code": "context_length_exceeded"},
+    {"code": "string_above_max_length", "param": "additional_messages[0].content"},
+    {"code": "tokens_limit_reached"},
+    {"message": "This model's maximum context length is 8192 tokens, however you requested 9000 tokens."},
+    {"message": "Your input exceeds the context window of this model.", "type": "invalid_request_error"},
+    {"message": "Invalid 'input': string too long. Expected a string with maximum length 10485760."},
+    {"code": "BadRequest", "innererror": {"code": "context_length_exceeded"}},
+    {"code": "InvalidRequest", "details": [None, {"code": "context_length_exceeded"}]},
+]
+FILTERED: list[dict[str, Any]] = [
+    {"code": "invalid_prompt", "message": "Invalid prompt: your prompt was flagged."},
+    {"code": "content_filter"},
+    {"code": "content_policy_violation"},
+    {"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}},
+]
+REFUSED: list[dict[str, Any]] = [
+    {"code": "invalid_image_format"},
+    {"code": "unsupported_value", "param": "reasoning.effort"},
+    {"code": "moon_phase", "type": "invalid_request_error"},
+    {"code": "vector_store_not_found"},
+]
+
+
+def meaning(error: GatewayError) -> tuple[str, bool]:
+    return error.code, error.retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        *((error, "conversation_too_long") for error in TOO_LONG),
+        *((error, "content_filtered") for error in FILTERED),
+        *((error, "run_failed") for error in REFUSED),
+    ],
+)
+def test_what_would_be_refused_again_is_known_as_a_status_and_inside_a_run(error: dict[str, Any], code: str) -> None:
+    assert meaning(run_failure(error, "in a test")) == (code, False)
+    for body in ({"error": error}, error):
+        assert meaning(refusal(400, {}, json.dumps(body).encode(), None)) == (code, False)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"This model's maximum context length is 8192 tokens.",
+        b'{"error": "This model\'s maximum context length is 8192 tokens."}',
+        b'{"error": "Bad Request", "message": "input is too long for the requested model"}',
+        b'{"detail": "maximum context length"}',
+    ],
+)
+def test_words_are_found_in_whatever_body_they_come(body: bytes) -> None:
+    assert meaning(refusal(400, {}, body, None)) == ("conversation_too_long", False)
+
+
+@pytest.mark.parametrize("status", [400, 402, 405, 410, 415, 422, 451])
+def test_a_refusal_of_the_request_is_not_worth_sending_again(status: int) -> None:
+    for body in (
+        b"",
+        b"<html>Bad Request: the maximum context</html>",
+        b"[]",
+        b'{"error": 7}',
+        b'{"error": {"code": [1]}}',
+    ):
+        error = refusal(status, {}, body, None)
+        assert meaning(error) == ("run_failed", False)
+        assert "again" not in error.public_message
+
+
+@pytest.mark.parametrize("code", ["server_error", "vector_store_timeout", "", None, 500, ["x"]])
+def test_a_run_that_failed_by_itself_is_worth_another_try(code: object) -> None:
+    assert meaning(run_failure({"code": code, "message": ["upstream words"]}, "in a test")) == ("run_failed", True)
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 529])
+def test_what_passes_by_itself_is_worth_another_try(status: int) -> None:
+    assert meaning(refusal(status, {}, b"", None)) == ("upstream_unavailable", True)
