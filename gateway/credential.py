@@ -26,8 +26,6 @@ _log = logging.getLogger(__name__)
 _UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)  # azure-identity takes any answer on trust
 _LOST = (ServiceRequestError, ServiceResponseError, OSError)
 _TRIES = 3
-
-
 _IDENTITY_OPTIONS: dict[str, Any] = {
     "use_env_settings": False,  # the endpoint is on this machine: a proxy would get the request, and its secret header
     "retry_total": 0,  # azure-core waits as long as a Retry-After says: `KeptCredential` tries again itself
@@ -127,7 +125,7 @@ class KeptCredential:
     async def _fetch(self, scope: str) -> AccessTokenInfo:
         try:
             async with asyncio.timeout(self._patience_s):
-                token = await self._asked(scope)
+                token = await self._ask(scope)
         except TimeoutError as e:
             raise UpstreamTimeout(f"no token for {scope} in {self._patience_s:g} s") from e
         self._tokens[scope] = AccessTokenInfo(token.token, token.expires_on)  # no refresh_on: that is ours to do
@@ -135,7 +133,7 @@ class KeptCredential:
             self._refreshers[scope] = asyncio.create_task(self._keep_fresh(scope))
         return self._tokens[scope]
 
-    async def _asked(self, scope: str) -> AccessTokenInfo:
+    async def _ask(self, scope: str) -> AccessTokenInfo:
         """An identity endpoint that starts, or is busy, is asked again within a second or two."""
         for attempt in range(1, _TRIES + 1):
             try:

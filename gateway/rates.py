@@ -85,13 +85,13 @@ class Windows:
 
 class LocalRates:
     def __init__(self, settings: Settings) -> None:
-        self.limits = [limit_from(rate) for rate in settings.rate_limit]
+        self.limits = list(dict.fromkeys(limit_from(rate) for rate in settings.rate_limit))
         self._windows = {limit: Windows(limit.window_s) for limit in self.limits}
 
     async def count(self, counted: str) -> None:
-        await _count(self.limits, counted, self._counted)
+        await _count(self.limits, counted, self._count_in)
 
-    async def _counted(self, limit: Limit, counted: str) -> tuple[int, float]:
+    async def _count_in(self, limit: Limit, counted: str) -> tuple[int, float]:
         return self._windows[limit].count(counted, time.monotonic())
 
     async def aclose(self) -> None: ...
@@ -117,14 +117,14 @@ class SharedRates:
             await self._local.count(counted)
             return
         try:
-            await _count(self._local.limits, counted, self._counted)
+            await _count(self._local.limits, counted, self._count_in)
         except (RedisError, OSError, TimeoutError) as e:
             self._note(e)
             await self._local.count(counted)
 
-    async def _counted(self, limit: Limit, counted: str) -> tuple[int, float]:
+    async def _count_in(self, limit: Limit, counted: str) -> tuple[int, float]:
         """One round trip, all or nothing: no key is left without its end."""
-        key = f"chat-api:{limit.amount}/{limit.window_s}:{counted}"
+        key = f"chat-api:{limit.name}:{counted}"
         async with self._redis.pipeline(transaction=True) as commands:
             commands.set(key, 0, ex=limit.window_s, nx=True)
             commands.incr(key)

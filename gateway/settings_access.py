@@ -107,12 +107,12 @@ class AccessSettings(BaseSettings):
 
     @field_validator("auth_role")
     @classmethod
-    def _asked_for(cls, role: str | None, info: ValidationInfo) -> str | None:
+    def _require_scope_or_role(cls, role: str | None, info: ValidationInfo) -> str | None:
         """Every app registration of a tenant can get a token for every audience in it."""
         if info.data.get("auth") == "entra" and not (role or info.data.get("auth_scope")):
             raise ValueError(
-                "is needed with AUTH=entra, or AUTH_SCOPE: without one every program of the tenant could get in "
-                "(AUTH_ROLE=* allows that)"
+                "must be set with AUTH=entra, unless AUTH_SCOPE is: without either, every program of the tenant could "
+                "get in (AUTH_ROLE=* allows that)"
             )
         return role
 

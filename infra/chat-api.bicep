@@ -277,7 +277,8 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
 module signInOff 'modules/sign-in.bicep' = if (!signsIn) {
   name: 'sign-in-off'
   params: {
-    appName: app.name
+    appName: appName
     enabled: false
   }
+  dependsOn: [app]
 }

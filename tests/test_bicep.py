@@ -3,6 +3,7 @@
 `BICEP=<path of the CLI> make test`, or `az bicep install` once. GitHub's workflow has it.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def variables_of(app: dict[str, Any]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_template_compiles_without_a_word_and_is_formatted(template: str) -> None:
+def test_template_compiles_without_warnings_and_is_formatted(template: str) -> None:
     for command in ("build", "lint"):
         done = run_bicep(command, INFRA / template, *(["--stdout"] if command == "build" else []))
         assert (done.returncode, done.stderr) == (0, ""), command
@@ -70,7 +71,7 @@ def test_template_compiles_without_a_word_and_is_formatted(template: str) -> Non
 )
 def test_container_gets_just_the_variables_that_the_predeploy_hook_reads(mode: dict[str, str], tmp_path: Path) -> None:
     hook = load_hook("check_deployment")
-    read = hook.container_environment(hook.expanded({**PROVISIONED, **mode}))
+    read = hook.container_environment(hook.expand_parameters({**PROVISIONED, **mode}))
     (app,) = [made for made in deployment(tmp_path, **mode) if made["type"] == APP]
     got = variables_of(app)
     assert got.pop("PORT") == "8000"
@@ -108,6 +109,19 @@ def test_a_first_app_with_easyauth_cannot_be_reached_before_its_sign_in(tmp_path
     assert app["properties"]["configuration"]["ingress"]["external"] is True
 
 
+def test_each_step_of_the_sign_in_waits_for_the_one_before() -> None:
+    """A snapshot lists what does not wait for each other in an order that may just happen to fit."""
+    built = json.loads(run_bicep("build", INFRA / "chat-api.bicep", "--stdout").stdout)
+    waits = {made["name"]: made.get("dependsOn", []) for made in built["resources"]}
+    module, app = "[resourceId('Microsoft.Resources/deployments', '{}')]", "[parameters('appName')]"
+    assert waits.pop(app) == [module.format("sign-in-on")]
+    assert waits == {
+        "unexposed-app": [],
+        "sign-in-on": [module.format("unexposed-app")],
+        "sign-in-off": ["[resourceId('Microsoft.App/containerApps', parameters('appName'))]"],
+    }
+
+
 @pytest.mark.parametrize("auth", ["", "key", "entra", "none"])
 def test_out_of_easyauth_the_revision_goes_first(auth: str, tmp_path: Path) -> None:
     app, sign_in = deployment(tmp_path, AUTH=auth, SERVICE_CHAT_API_RESOURCE_EXISTS="true")
@@ -116,7 +130,7 @@ def test_out_of_easyauth_the_revision_goes_first(auth: str, tmp_path: Path) -> N
     assert variables_of(app).get("AUTH", "") == auth
 
 
-def test_spaces_around_a_mode_switch_nothing_off(tmp_path: Path) -> None:
+def test_auth_with_spaces_around_it_still_gets_its_sign_in(tmp_path: Path) -> None:
     """The service trims its settings: ` easyauth` would be believed there, and no sign-in be made here."""
     sign_in, _ = deployment(tmp_path, **{**EASY_AUTH, "AUTH": " easyauth "}, SERVICE_CHAT_API_RESOURCE_EXISTS="true")
     assert sign_in["properties"]["platform"] == {"enabled": True}

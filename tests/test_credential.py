@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from gateway.app import create_app
 from gateway.credential import DevelopmentToken, KeptCredential, credential_for, source_for
-from gateway.errors import UpstreamDenied, UpstreamTimeout
+from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout
 from gateway.telemetry.exporters import _identity
 from tests.callers import calling, foundry
 from tests.identity import identified
@@ -194,13 +194,26 @@ def test_a_service_that_cannot_sign_in_says_what_to_do(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_an_identity_endpoint_in_trouble_is_nothing_about_roles(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with identified(monkeypatch, refuses=status) as identity, calling(foundry("http://127.0.0.1:9")) as client:
+    with identified(monkeypatch, refuses=status), calling(foundry("http://127.0.0.1:9")) as client:
         answer, ready = client.post("/api/chat", json={"message": "Hi"}), client.get("/ready")
     for problem, expected in ((answer, 502), (ready, 503)):
         told = problem.json()
         assert (problem.status_code, told["code"], told["retryable"]) == (expected, "upstream_unavailable", True)
         assert told["detail"] == "The service could not reach its sign-in to Azure. Please try again."
-    assert len(identity.asked) >= (2 if status == 429 else 4), "a wait of 30 s is told at once, the rest is tried again"
+
+
+@pytest.mark.parametrize(("status", "times"), [(400, 1), (429, 1), (503, 3)])
+def test_an_identity_endpoint_is_asked_again_unless_it_says_no_or_much_later(
+    status: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def asking() -> None:
+        async with credential_for(ENDPOINT, None) as credential:
+            await token_of(credential)
+
+    with identified(monkeypatch, refuses=status) as identity, pytest.raises(GatewayError) as failure:
+        asyncio.run(asking())
+    assert len(identity.asked) == times
+    assert failure.value.retry_after_s == (30 if status == 429 else None)
 
 
 def test_an_identity_endpoint_that_cannot_be_reached_is_nothing_about_roles(monkeypatch: pytest.MonkeyPatch) -> None:

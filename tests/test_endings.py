@@ -132,7 +132,7 @@ def test_what_would_be_refused_again_is_not_worth_trying_again(
         assert problem.json()["retryable"] is (fault not in NOT_WORTH_TRYING_AGAIN), fault
         if fault in NOT_WORTH_TRYING_AGAIN:
             assert "retry-after" not in problem.headers
-            assert "again" not in problem.json()["detail"], fault
+            assert "try again" not in problem.json()["detail"], fault
 
 
 @pytest.mark.parametrize("upstream", UPSTREAMS)

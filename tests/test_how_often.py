@@ -240,6 +240,11 @@ def test_rates_are_read_as_they_are_written() -> None:
     assert [limit.name for limit in limits[:2]] == ["20 per 1 minute", "5 per 10 minute"]
 
 
+def test_the_same_limit_written_twice_counts_once(emulator: str) -> None:
+    with calling(foundry(emulator, rate_limit="2/day,2/day")) as client:
+        assert [client.post("/api/chat", json=CHAT).status_code for _ in range(3)] == [200, 200, 429]
+
+
 def test_no_key_stays_in_redis_for_ever(emulator: str, redis: Redis) -> None:
     with a_process(emulator, redis, "2/minute, 9/day") as one:
         assert posted([one], 3) == {200: 2, 429: 1}

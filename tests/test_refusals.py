@@ -17,6 +17,7 @@ TOO_LONG: list[dict[str, Any]] = [
     {"message": "Invalid 'input': string too long. Expected a string with maximum length 10485760."},
     {"code": "BadRequest", "innererror": {"code": "context_length_exceeded"}},
     {"code": "InvalidRequest", "details": [None, {"code": "context_length_exceeded"}]},
+    {"code": "server_error", "message": "This model's maximum context length is 8192 tokens."},
 ]
 FILTERED: list[dict[str, Any]] = [
     {"code": "invalid_prompt", "message": "Invalid prompt: your prompt was flagged."},
@@ -29,6 +30,12 @@ REFUSED: list[dict[str, Any]] = [
     {"code": "unsupported_value", "param": "reasoning.effort"},
     {"code": "moon_phase", "type": "invalid_request_error"},
     {"code": "vector_store_not_found"},
+    {"code": "BadRequest"},
+    {"code": "InvalidParameter"},
+    {"code": "tool_user_error"},
+    {"code": "image_too_large"},
+    {"code": 400},
+    {"code": "422"},
 ]
 
 
@@ -57,10 +64,31 @@ def test_what_would_be_refused_again_is_known_as_a_status_and_inside_a_run(error
         b'{"error": "This model\'s maximum context length is 8192 tokens."}',
         b'{"error": "Bad Request", "message": "input is too long for the requested model"}',
         b'{"detail": "maximum context length"}',
+        b'\xef\xbb\xbf{"error": {"code": "context_length_exceeded"}}',
+        b'{"error": {"code": "string_above_max_length", "mess',
+        b'{"error": {"type": "invalid_request_error", "code": "context_length_exceeded", "message": "' + b"x" * 70_000,
     ],
 )
 def test_words_are_found_in_whatever_body_they_come(body: bytes) -> None:
     assert meaning(refusal(400, {}, body, None)) == ("conversation_too_long", False)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "means"),
+    [
+        (429, b'{"error":{"code":"insufficient_quota","mess', ("upstream_rate_limited", False)),
+        (429, b'{"error":{"code":"rate_limit_exceeded","mess', ("upstream_rate_limited", True)),
+        (400, b'{"error":{"code":"content_filter","mess', ("content_filtered", False)),
+        (
+            400,
+            b'{"error":{"code":null,"innererror":{"code":"ResponsibleAIPolicyViolation"',
+            ("content_filtered", False),
+        ),
+        (400, b'{"error":{"code":"previous_response_not_found","mess', ("conversation_not_found", False)),
+    ],
+)
+def test_a_refusal_that_was_cut_off_is_known_by_what_came(status: int, body: bytes, means: tuple[str, bool]) -> None:
+    assert meaning(refusal(status, {}, body, None)) == means
 
 
 @pytest.mark.parametrize("status", [400, 402, 405, 410, 415, 422, 451])
@@ -74,10 +102,16 @@ def test_a_refusal_of_the_request_is_not_worth_sending_again(status: int) -> Non
     ):
         error = refusal(status, {}, body, None)
         assert meaning(error) == ("run_failed", False)
-        assert "again" not in error.public_message
+        assert "try again" not in error.public_message
 
 
-@pytest.mark.parametrize("code", ["server_error", "vector_store_timeout", "", None, 500, ["x"]])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "server_error", "vector_store_timeout", "unknown_error", "empty_response", "invalid_response", "string_error",
+        "image_generation_failed", "missing_tool_server_response", "", None, 500, "424", ["x"],
+    ],
+)  # fmt: skip
 def test_a_run_that_failed_by_itself_is_worth_another_try(code: object) -> None:
     assert meaning(run_failure({"code": code, "message": ["upstream words"]}, "in a test")) == ("run_failed", True)
 
@@ -85,3 +119,14 @@ def test_a_run_that_failed_by_itself_is_worth_another_try(code: object) -> None:
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 529])
 def test_what_passes_by_itself_is_worth_another_try(status: int) -> None:
     assert meaning(refusal(status, {}, b"", None)) == ("upstream_unavailable", True)
+
+
+@pytest.mark.parametrize("status", [423, 424, 499])
+def test_a_refusal_that_is_about_something_else_is_worth_another_try(status: int) -> None:
+    """424: an MCP server's list of tools could not be had (microsoft/agent-framework#1210)."""
+    assert meaning(refusal(status, {}, b"", None)) == ("run_failed", True)
+
+
+@pytest.mark.parametrize("code", ["rate_limit_exceeded", "RateLimitExceeded", "TooManyRequests", "429"])
+def test_a_rate_limit_inside_a_run_has_more_than_one_spelling(code: str) -> None:
+    assert meaning(run_failure({"code": code}, "in a test")) == ("upstream_rate_limited", True)

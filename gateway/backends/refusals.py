@@ -3,6 +3,7 @@
 Seen codes and shapes: docs/architecture.md, "What the upstream says". Upstream words only decide; none is passed on.
 """
 
+import codecs
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,16 +29,25 @@ _FILTER_CODE = re.compile(
     r"content_?(filter|policy)|ResponsibleAIPolicy|moderation_blocked|invalid_prompt$", re.IGNORECASE
 )
 """`invalid_prompt` is a reasoning model's own filter."""
-_TOO_LONG_CODE = re.compile(r"context_?(length|window)|above_max_length|tokens?_limit_reached|too_long", re.IGNORECASE)
+_TOO_LONG_CODE = re.compile(
+    r"context_?(length|window)|above_?max_?length|tokens?_?limit_?reached|too_?long", re.IGNORECASE
+)
 _TOO_LONG = re.compile(
     r"maximum (context|prompt|input)|context[ _](window|length)|string too long|too many (input |prompt )?tokens"
-    r"|maximum number of (input |prompt )?tokens|(input|prompt|message) is too long|(token|length) limit",
+    r"|maximum number of (input |prompt )?tokens|(input|prompt|message) is too long",
     re.IGNORECASE,
 )
-_REQUEST_CODE = re.compile(r"(invalid|unsupported|unknown|missing|empty|image|string|array)_|\w+_not_found$")
-"""Of a run's failure: the request itself was refused. Sent again, it would be refused again."""
-_RATE_CODES = {"rate_limit_exceeded", "too_many_requests", "RateLimitReached", "429"}
-_QUOTA_CODE = "insufficient_quota"
+_REQUEST_CODE = re.compile(
+    r"bad_?request|invalid(?!_?response)\w+|unsupported_?\w+|\w*user_?error|\w+_?not_?found|request_?too_?large"
+    r"|(unknown|missing)_?(required_?)?(parameter|field|argument|model)\w*|empty_?(image|input|array|string)\w*"
+    r"|(image|string|array|integer|decimal)_?(file_?)?(too|above|below|parse|not)_?\w*|failed_?to_?download\w*"
+    r"|4(?!08|09|23|24|25|29|99)\d\d",
+    re.IGNORECASE,
+)
+"""Of a run's failure, in snake or Pascal case, or an HTTP status: the request itself was refused."""
+_RATE_CODE = re.compile(r"rate_?limit_?(exceeded|reached)|too_?many_?requests|429", re.IGNORECASE)
+_QUOTA_CODE = re.compile(r"insufficient_?quota", re.IGNORECASE)
+_CODE_IN_TEXT = re.compile(r'"(?:code|type)"\s*:\s*"([^"]{1,64})"')
 _THREAD_PARAMS = {"conversation", "conversation.id", "conversation_id", "previous_response_id", "thread_id"}
 _BUSY = re.compile(r"active run|while a run|conversation_locked|another process is currently operating", re.IGNORECASE)
 _THREAD = re.compile(r"\b(conversation|thread|previous[_ ]response)", re.IGNORECASE)
@@ -56,30 +66,33 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, thread_id: str
             return MessageTooLarge(log)
         case 429:
             return rate_limited(code, log, retry_after_s(headers))
-        case 408 | 425:
-            return UpstreamUnavailable(log, retry_after_s=retry_after_s(headers))
         case 404:
             return _missing(log, f"{code} {words}", thread_id)
-        case _ if status >= 500 or status < 400:
+        case _ if status >= 500 or status < 400 or status in (408, 425):
             return UpstreamUnavailable(log, retry_after_s=retry_after_s(headers))
         case 409:
             return ConversationBusy(log)
+    if status in (423, 424, 499):  # about something else than this request: a lock, a tool's server, an impatient proxy
+        return UpstreamRunFailed(log)
     return _rejected(log, code, words, error, thread_id)
 
 
 def run_failure(error: Mapping[str, Any], log: str, wait_s: float | None = None) -> GatewayError:
-    """A failure inside a run, by its `code`, else its `type`; where these say nothing, by its words."""
-    code = _code(error)
-    if code in _RATE_CODES or code == _QUOTA_CODE:
+    """A failure inside a run, by its `code`, else its `type`.
+
+    Words count for a prompt that is too long alone: classic runs tell that as a `server_error`.
+    """
+    code = _code(error) or ""
+    if _RATE_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code):
         return rate_limited(code, log, wait_s)
     if permanent := _refused_for_good(error, log):
         return permanent
-    kinds = (code or "", str(error.get("type") or ""))
-    return _refused_request(log) if any(map(_REQUEST_CODE.match, kinds)) else UpstreamRunFailed(log)
+    kinds = (code, str(error.get("type") or ""))
+    return _refused_request(log) if any(map(_REQUEST_CODE.fullmatch, kinds)) else UpstreamRunFailed(log)
 
 
 def rate_limited(code: str | None, log: str, wait_s: float | None) -> GatewayError:
-    if code == _QUOTA_CODE:
+    if _QUOTA_CODE.fullmatch(code or ""):
         return UpstreamRateLimited(
             log, retryable=False, public_message="The model's quota is used up: someone has to raise it."
         )
@@ -126,7 +139,7 @@ def _refused_for_good(error: Mapping[str, Any], log: str) -> GatewayError | None
 def _refused_request(log: str) -> GatewayError:
     """Not retryable: the same request would be refused again."""
     return UpstreamRunFailed(
-        log, retryable=False, public_message="The agent's service refused this request. Please put it differently."
+        log, retryable=False, public_message="The agent's service refused this request, and would refuse it again."
     )
 
 
@@ -154,13 +167,20 @@ def _words(error: Mapping[str, Any]) -> str:
 def _error_of(body: bytes) -> dict[str, Any]:
     """What a refusal says of itself; {} for HTML, nothing, or JSON of another shape."""
     try:
-        value = orjson.loads(body)
+        value = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError:
-        text = body.decode(errors="replace").strip()
-        return {} if text.startswith("<") else {"message": text}
+        return _error_in_text(body.decode(errors="replace").strip())
     if not isinstance(value, dict):
         return {}
     error = value.get("error", value)
     if isinstance(error, str):
         return {**value, "message": f"{error} {_words(value)}"}
     return error if isinstance(error, dict) else {}
+
+
+def _error_in_text(text: str) -> dict[str, Any]:
+    """Plain words, or JSON that was cut off: the codes that came are in it."""
+    if text.startswith("<"):
+        return {}
+    codes = _CODE_IN_TEXT.findall(text)
+    return {"message": text, "code": codes[0] if codes else None, "details": [{"code": code} for code in codes]}

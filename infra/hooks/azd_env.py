@@ -8,7 +8,7 @@ MADE_HERE = "CONVERSATION_KEYS_MADE_HERE"
 
 
 def set_value(name: str, value: str) -> None:
-    """As one word, `NAME=value`: azd would take a value of its own word for an option if it began with `-`."""
+    """As one argument, `NAME=value`: azd takes an argument that begins with `-` for an option."""
     subprocess.run(["azd", "env", "set", f"{name}={value}"], check=True)  # noqa: S603, S607  our own words
 
 

@@ -34,6 +34,8 @@ _NEXT = {
     "not_configured": "`azd env get-values` must show AZURE_AI_PROJECT_ENDPOINT and AZURE_AI_AGENT_ID; then `azd up`",
     "upstream_rate_limited": "raise the quota: `azd env set AZURE_AI_MODEL_CAPACITY <thousand tokens a minute>` and "
     "`azd provision`",
+    "open": "the running service does not do what AUTH says: `azd deploy chat-api` again; until then, "
+    "`az containerapp ingress disable -n $AZURE_CHAT_API_NAME -g $AZURE_RESOURCE_GROUP` closes it",
     "unauthenticated": "the service asks callers to sign in; test it as one of them (docs/deploy.md)",
 }
 _ELSE = "`az containerapp logs show -n $AZURE_CHAT_API_NAME -g $AZURE_RESOURCE_GROUP --tail 50` (docs/deploy.md)"
@@ -87,14 +89,22 @@ def _closed(url: str) -> str:
     """With AUTH on nobody answers a stranger, and so it should be."""
     _get(f"{url}/health")
     for who, headers in (("a stranger", {}), ("a stranger with forged sign-in headers", _FORGED)):
-        try:
-            _turn(url, headers)
-        except Failure as e:
-            if e.code not in ("unauthenticated", "401"):  # 401: Container Apps' own word
-                raise
-        else:  # passing: the old revision, for a while
-            raise Failure("open", f"AUTH is on, but {who} was answered", passing=True)
+        _demand_401(url, who, headers)
     return "it runs, and answers nobody whom it does not know (AUTH is on: try it as one of your callers)"
+
+
+def _demand_401(url: str, who: str, headers: Mapping[str, str]) -> None:
+    """By an empty POST of text/plain, which costs no turn: whoever is let in gets 415."""
+    request = urllib.request.Request(f"{url}/api/chat", b"", {"content-type": "text/plain", **headers})  # noqa: S310
+    try:
+        with _opened(request, _START_S):
+            let_in = True
+    except Failure as e:
+        let_in = e.code in ("unsupported_media_type", "415")
+        if not let_in and e.code not in ("unauthenticated", "401"):  # 401: Container Apps' own word
+            raise
+    if let_in:  # passing: the old revision, for a while
+        raise Failure("open", f"AUTH is on, but {who} is let in", passing=True)
 
 
 def _get(url: str) -> None:
@@ -102,9 +112,9 @@ def _get(url: str) -> None:
         pass
 
 
-def _turn(url: str, more: Mapping[str, str] | None = None) -> str:
+def _turn(url: str) -> str:
     body = json.dumps({"message": _MESSAGE}).encode()
-    headers = {"content-type": "application/json", "accept": "text/event-stream", **(more or {})}
+    headers = {"content-type": "application/json", "accept": "text/event-stream"}
     began = time.monotonic()
     first_s, text = None, ""
     with _opened(urllib.request.Request(f"{url}/api/chat", body, headers), _TURN_S) as answer:  # noqa: S310
