@@ -3,6 +3,7 @@
 Whatever would leave the door open by mistake is refused here: half a configuration, or one without effect.
 """
 
+import hashlib
 import os
 import re
 from typing import Annotated, Literal, get_args
@@ -15,6 +16,7 @@ Auth = Literal["none", "easyauth", "entra", "key"]
 _GUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _API_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-fA-F]{64})")
 _RATE = re.compile(r"[1-9]\d{0,8}/([1-9]\d{0,5} ?)?(second|minute|hour|day)")
+_DIGEST_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _KEY_BYTES = 32
 EVERY_ROLE = "*"
 """AUTH_ROLE: every valid access token of the tenant for the audience, of a person or a program."""
@@ -89,6 +91,8 @@ class AccessSettings(BaseSettings):
         found = [_API_KEY.fullmatch(entry) for entry in _entries(value)]
         if not all(found):
             raise ValueError("must be name:SHA-256 pairs, the digest in 64 hexadecimal digits")
+        if any(match and match[2].lower() == _DIGEST_OF_NOTHING for match in found):
+            raise ValueError("has the digest of an empty key: the variable that it was made from was not set")
         return tuple((match[1], bytes.fromhex(match[2])) for match in found if match)
 
     @field_validator("conversation_keys")

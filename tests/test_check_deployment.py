@@ -32,6 +32,7 @@ DEPLOYED = {  # what every azd environment has after `azd provision`
     "CONVERSATION_KEYS": "x" * 64,
 }
 KEY = {"AUTH": "key", "API_KEYS": "ann:" + "0" * 64}
+OPENAI = {"AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"}
 NO_APP = JSONResponse({"error": {"code": "ResourceNotFound", "message": "The Resource … was not found."}}, 404)
 
 
@@ -97,7 +98,7 @@ def running(answer: Response) -> Generator[str]:
         {"AUTH": "entra", "AUTH_TENANT_ID": GUID, "AUTH_AUDIENCE": "api://x", "AUTH_SCOPE": "chat"},
         {"AUTH": "entra", "AUTH_TENANT_ID": GUID, "AUTH_AUDIENCE": "api://x", "AUTH_ROLE": "*"},
         {},
-        {"AZURE_AI_AGENT_ID": "", "AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com"},
+        {"AZURE_AI_AGENT_ID": "", **OPENAI, "AZURE_OPENAI_DEPLOYMENT_NAME": "gpt"},
         {"AZURE_OPENAI_ENDPOINT": "not an address, but an agent is set, and wins"},
     ],
 )
@@ -140,6 +141,8 @@ def test_what_would_start_is_deployed(settings: dict[str, str], tmp_path: Path) 
         ({"ALLOWED_IPS": "10.0.0.0\\8"}, 'ALLOWED_IPS has a quote (") or a backslash'),
         ({"RATE_LIMIT": "nonsense"}, "RATE_LIMIT: must be like 20/minute"),
         ({"AUTH": "keys"}, "AUTH: input should be 'none', 'easyauth', 'entra' or 'key'."),
+        ({"AZURE_AI_AGENT_ID": ""}, "AZURE_AI_AGENT_ID is not set. Next: `azd env set AZURE_AI_AGENT_ID=<value>`."),
+        ({"AZURE_AI_AGENT_ID": "", **OPENAI}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set."),
         ({"DRAIN_S": "2.5"}, "DRAIN_S must be a whole number here. Next: `azd env set DRAIN_S=<number>`."),
     ],
     ids=lambda value: "" if isinstance(value, str) else ",".join(value),
@@ -169,9 +172,7 @@ def test_no_secret_is_in_a_refusal(tmp_path: Path) -> None:
     assert "secret-word" not in ran.stderr
 
 
-CLOSED = (
-    "AUTH is not set here, and the running service answers only callers whom it knows: this deployment would open it"
-)
+CLOSED = "AUTH is empty or none here, and the running service answers only callers whom it knows: this deployment would"
 
 
 @pytest.mark.parametrize("auth", [{}, {"AUTH": ""}, {"AUTH": "none"}])
@@ -194,6 +195,13 @@ def test_a_second_machine_is_told_all_that_it_lacks_at_once(emulator: str, tmp_p
         app = app_with(ranges=[{"name": "allowed-0", "action": "Allow", "ipAddressRange": "203.0.113.0/24"}])
         lacks = refused(check(tmp_path, app, AZURE_CHAT_API_URI=url, CONVERSATION_KEYS=""))
     assert [sentence.split(" ")[0] for sentence in lacks] == ["CONVERSATION_KEYS", "ALLOWED_IPS", "AUTH"]
+
+
+def test_settings_that_the_running_service_has_and_this_machine_lacks_are_named(tmp_path: Path) -> None:
+    env = [{"name": name, "value": "1"} for name in ("PORT", "AZURE_AI_AGENT_ID", "RATE_LIMIT", "MAX_MESSAGE_CHARS")]
+    ran = check(tmp_path, app_with(template={"containers": [{"env": env}]}), **KEY)
+    said = "settings: no longer set, though the running service has them: MAX_MESSAGE_CHARS, RATE_LIMIT\n"
+    assert (ran.returncode, ran.stdout) == (0, said)
 
 
 def test_an_open_service_may_stay_open(emulator: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Settings that would leave the door open, headers of every answer, and what is imported when all of it is off."""
 
+import hashlib
 import io
 import json
 import logging
@@ -23,6 +24,7 @@ REFUSED: list[tuple[dict[str, str], str]] = [
     ({"AUTH": "easyauth"}, "CONVERSATION_KEYS"),
     ({"AUTH": "key", "CONVERSATION_KEYS": LONG}, "API_KEYS"),
     ({"AUTH": "key", "CONVERSATION_KEYS": LONG, "API_KEYS": "ann:secret"}, "API_KEYS"),
+    ({"AUTH": "key", "CONVERSATION_KEYS": LONG, "API_KEYS": f"ann:{hashlib.sha256().hexdigest()}"}, "API_KEYS"),
     ({"AUTH": "entra", "CONVERSATION_KEYS": LONG, "AUTH_AUDIENCE": "a"}, "AUTH_TENANT_ID"),
     ({"AUTH": "entra", "CONVERSATION_KEYS": LONG, "AUTH_AUDIENCE": "a", "AUTH_TENANT_ID": "common"}, "AUTH_TENANT_ID"),
     ({"AUTH": "entra", "CONVERSATION_KEYS": LONG, "AUTH_TENANT_ID": GUID}, "AUTH_AUDIENCE"),

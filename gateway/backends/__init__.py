@@ -23,7 +23,7 @@ async def open_backend(settings: Settings) -> Backend:
     if openai and deployment and not agent_id:
         _log.info("upstream: the Azure OpenAI deployment %s, because no agent is set", deployment)
         return await _opened("openai", settings, openai, deployment)
-    raise NotConfigured(public_message=f"{_missing(settings)} `make run` runs without Azure.")
+    raise NotConfigured(public_message=f"{missing_setting(settings)} `make run` runs without Azure.")
 
 
 async def _opened(kind: str, settings: Settings, endpoint: str, name: str) -> Backend:
@@ -40,11 +40,12 @@ def _imported(endpoint: str) -> ModuleType:
     return importlib.import_module("gateway.backends.opening")
 
 
-def _missing(settings: Settings) -> str:
+def missing_setting(settings: Settings) -> str | None:
+    """The sentence that names the setting without which nobody answers; None where an upstream is configured."""
     if settings.azure_openai_endpoint and not settings.azure_ai_agent_id:
-        return "AZURE_OPENAI_DEPLOYMENT_NAME is not set."
+        return None if settings.azure_openai_deployment_name else "AZURE_OPENAI_DEPLOYMENT_NAME is not set."
     if settings.project_endpoint:
-        return "AZURE_AI_AGENT_ID is not set."
+        return None if settings.azure_ai_agent_id else "AZURE_AI_AGENT_ID is not set."
     if settings.azure_ai_endpoint:
         return "AZURE_AI_PROJECT_NAME is not set."
     return "AZURE_AI_PROJECT_ENDPOINT is not set."

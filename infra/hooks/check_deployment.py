@@ -3,6 +3,7 @@
 It reads the settings as the container will, so that a wrong one costs a second here and not minutes of a revision that
 never gets ready. Each refusal is a sentence with the next step, and has a test in tests/test_check_deployment.py.
 """
+# ruff: noqa: T201  it talks to whoever runs azd
 
 import json
 import os
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from azd_env import MADE_HERE, fingerprint, set_value
-from running_app import ARM, AzureSilent, address_ranges, ask_as_a_stranger, find_app, was_ever_ready
+from running_app import ARM, AzureSilent, address_ranges, ask_as_a_stranger, find_app, variables, was_ever_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from gateway.settings import Settings, SettingsError, read_settings  # noqa: E402  found by the line above
+from gateway.backends import missing_setting  # noqa: E402  found by the line above
+from gateway.settings import Settings, SettingsError, read_settings  # noqa: E402
 
 _PARAMETERS = ROOT / "infra/chat-api.parameters.json"
 _PROVISIONED = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_CHAT_API_NAME", "AZURE_CHAT_API_URI")
@@ -26,6 +28,7 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _VAULT_REFERENCE = re.compile(r"(^|,)\s*(akvs://|@Microsoft\.KeyVault\()", re.IGNORECASE)
 _BREAKS_JSON = re.compile(r'["\\\x00-\x1f]')  # azd puts a value between the quotes of a JSON file as it is
 _WHOLE_NUMBERS = ("DRAIN_S", "MIN_REPLICAS", "MAX_REPLICAS", "COOLDOWN_S", "CONCURRENT_REQUESTS")
+_SET_BY_THE_TEMPLATE = {"PORT", "APPLICATIONINSIGHTS_CONNECTION_STRING"}
 _AS_BEFORE = "as `azd env get-values` shows it where the service was deployed from"
 
 
@@ -44,6 +47,8 @@ def main(arm: str = ARM) -> None:
         found.append(f"Azure does not say whether the app is there already ({e}). Next: `azd auth login`, then again.")
     if app is not None:
         found += find_losses(deployment, app)
+        if dropped := sorted(variables(app) - container_environment(deployment).keys() - _SET_BY_THE_TEMPLATE):
+            print(f"settings: no longer set, though the running service has them: {', '.join(dropped)}")
     if found:
         sys.exit("\n".join(["settings: nothing is deployed:", *(f"* {sentence}" for sentence in found)]))
     if os.environ.get(MADE_HERE):
@@ -66,12 +71,12 @@ def expand_parameters(environment: Mapping[str, str]) -> dict[str, str]:
 def container_environment(deployment: Mapping[str, str]) -> dict[str, str]:
     """Exactly the variables that chat-api.bicep sets from settings (tests/test_bicep.py compares the two)."""
     names = {str(name).upper() for name in Settings.model_fields}
-    variables = {name: value for name, value in deployment.items() if name in names}
+    container = {name: value for name, value in deployment.items() if name in names}
     if deployment.get("AZURE_AI_AGENT_ID"):
-        variables = {name: value for name, value in variables.items() if not name.startswith("AZURE_OPENAI_")}
+        container = {name: value for name, value in container.items() if not name.startswith("AZURE_OPENAI_")}
     if client_id := deployment.get("AZURE_IDENTITY_CLIENT_ID"):
-        variables["AZURE_CLIENT_ID"] = client_id
-    return variables
+        container["AZURE_CLIENT_ID"] = client_id
+    return container
 
 
 def find_refusals(deployment: Mapping[str, str]) -> list[str]:
@@ -120,12 +125,13 @@ def _refuse_easy_auth(deployment: Mapping[str, str]) -> Iterator[str]:
 
 
 def _refuse_settings(container: Mapping[str, str]) -> str | None:
-    """The sentence with which the service itself would refuse to start."""
+    """The sentence with which the service itself would refuse to start, or each turn for want of an upstream."""
     kept = dict(os.environ)
     os.environ.clear()
     os.environ.update(container, CONTAINER_APP_NAME="chat-api")
     try:
-        read_settings(env_file=None)
+        sentence = missing_setting(read_settings(env_file=None))
+        return sentence and f"{sentence} Next: `azd env set {sentence.partition(' ')[0]}=<value>`."
     except SettingsError as e:
         sentence = str(e).removeprefix("chat-api: ")
         value = "" if "has no effect" in sentence else "<value>"
@@ -133,7 +139,6 @@ def _refuse_settings(container: Mapping[str, str]) -> str | None:
     finally:
         os.environ.clear()
         os.environ.update(kept)
-    return None
 
 
 def find_losses(deployment: Mapping[str, str], app: Mapping[str, Any]) -> list[str]:
@@ -169,7 +174,7 @@ def refuse_to_open(answer: str) -> list[str]:
         else f"it is not known whether the running service is closed ({answer})"
     )
     return [
-        f"AUTH is not set here, and {seen}: this deployment would open it to everybody. Next: "
+        f"AUTH is empty or none here, and {seen}: this deployment would open it to everybody. Next: "
         f"`azd env set AUTH=<mode>` with what belongs to it, {_AS_BEFORE}; or, if everybody may use it from now on, "
         "`azd env set ALLOW_OPEN=true`."
     ]

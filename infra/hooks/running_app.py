@@ -56,6 +56,12 @@ def address_ranges(app: dict[str, Any]) -> list[Any]:
     return ranges
 
 
+def variables(app: dict[str, Any]) -> set[str]:
+    """The names of the container's variables."""
+    containers = app.get("template", {}).get("containers") or [{}]
+    return {entry["name"] for entry in containers[0].get("env") or []}
+
+
 def ask_as_a_stranger(url: str, wait_s: float = ASK_S) -> str:
     """`closed`, `open`, or in words what came instead.
 
