@@ -16,6 +16,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from dotenv import dotenv_values
+
 from gateway.settings import Settings, read_settings
 
 HOST = "127.0.0.1"
@@ -75,8 +77,15 @@ def _traced() -> dict[str, str]:
     return {"OTEL_TRACES_EXPORTER": "console"} if os.environ.get("TRACE", "0") != "0" else {}
 
 
+def _defaults() -> dict[str, str]:
+    """What a person at a terminal wants, where neither they nor `.env` say otherwise."""
+    said = {name for name, value in dotenv_values(".env").items() if value}
+    wanted = {"CHAT_PAGE": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "WARNING"}
+    return {name: value for name, value in wanted.items() if name not in said}
+
+
 def _start(module: str, more: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {"CHAT_PAGE": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "WARNING", **_traced(), **os.environ, **more}
+    environment = {**_defaults(), **_traced(), **os.environ, **more}
     # A group of its own: a terminal's Ctrl-C would reach it beside ours, and two of them mean: at once.
     return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, process_group=0)
 

@@ -133,6 +133,15 @@ def test_a_port_that_is_none_is_one_sentence(tmp_path: Path) -> None:
         assert terminal.end() == (1, "chat-api: EMULATOR_PORT: must be a port's number.\n")
 
 
+def test_what_the_env_file_says_is_not_overruled(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CHAT_PAGE=false\nLOG_LEVEL=\n")
+    port, emulator_port = free_ports()
+    with running(tmp_path, PORT=port, EMULATOR_PORT=emulator_port) as terminal:
+        terminal.says("Ctrl-C stops it.")
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 404
+        assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+
+
 def test_with_azure_settings_it_starts_the_service_alone_and_says_so(tmp_path: Path) -> None:
     with serving(Playback(framed(answer("Hello"))).app) as upstream:
         port = str(free_port())
