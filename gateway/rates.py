@@ -6,7 +6,6 @@ Fields: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-heade
 """
 
 import logging
-import re
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -19,12 +18,12 @@ from redis.exceptions import RedisError
 
 from gateway.errors import RateLimited, whole_seconds
 from gateway.settings import Settings
+from gateway.settings_access import RATE
 
 _log = logging.getLogger(__name__)
 
 MAX_CALLERS = 50_000  # kept for each limit: some 20 MiB
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
-_RATE = re.compile(r"(\d+)/(\d*) ?(second|minute|hour|day)")  # settings_access.py has checked it
 _REDIS_TIMEOUT_S = 0.25
 _AWAY_S = 5.0  # so long Redis is left alone after it failed: nobody waits for it at each message
 _LOG_EVERY_S = 60.0
@@ -40,8 +39,8 @@ class Limit:
 
 
 def limit_from(rate: str) -> Limit:
-    """`20/minute`, `5/10 minutes`."""
-    match = _RATE.match(rate)
+    """`20/minute`, `5/10 minute`: a rate that the settings have taken."""
+    match = RATE.match(rate)
     assert match
     amount, units, unit = int(match[1]), int(match[2] or 1), match[3]
     return Limit(f"{amount} per {units} {unit}", amount, units * _UNIT_S[unit])

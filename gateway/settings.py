@@ -20,7 +20,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _PROJECT_ENDPOINTS = ("AZURE_AI_PROJECT_ENDPOINT", "FOUNDRY_PROJECT_ENDPOINT", "PROJECT_ENDPOINT")
 _AGENT_IDS = ("AZURE_AI_AGENT_ID", "AZURE_AI_AGENT_NAME")
-_VAULT_REFERENCE = re.compile(r"(^|,)\s*(akvs://|@Microsoft\.KeyVault\()", re.IGNORECASE)
+VAULT_REFERENCE = re.compile(r"(^|,)\s*(akvs://|@Microsoft\.KeyVault\()", re.IGNORECASE)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*|null")
 
 
@@ -95,7 +95,7 @@ class Settings(AccessSettings):
     @classmethod
     def _refuse_vault_references(cls, value: object) -> object:
         """azd and Container Apps resolve these in some places; where they did not, the text would be the secret."""
-        if isinstance(value, str) and _VAULT_REFERENCE.search(value):
+        if isinstance(value, str) and VAULT_REFERENCE.search(value):
             raise ValueError("is a reference to a key vault that nobody resolved: set the value itself")
         return value
 

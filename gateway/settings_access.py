@@ -13,9 +13,11 @@ from pydantic_settings import BaseSettings, NoDecode
 
 Auth = Literal["none", "easyauth", "entra", "key"]
 
-_GUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
+GUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
 _API_KEY = re.compile(r"([A-Za-z0-9._-]{1,64}):([0-9a-fA-F]{64})")
-_RATE = re.compile(r"[1-9]\d{0,8}/([1-9]\d{0,5} ?)?(second|minute|hour|day)")
+RATE = re.compile(r"([1-9]\d{0,8})/(?:([1-9]\d{0,5}) ?)?(second|minute|hour|day)")
+"""Groups: how many, in how many units (None: one), the unit."""
+
 _DIGEST_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 _KEY_BYTES = 32
 EVERY_ROLE = "*"
@@ -105,7 +107,7 @@ class AccessSettings(BaseSettings):
     @field_validator("auth_tenant_id")
     @classmethod
     def _tenant(cls, tenant: str | None) -> str | None:
-        if tenant and not _GUID.fullmatch(tenant.lower()):
+        if tenant and not GUID.fullmatch(tenant.lower()):
             raise ValueError("must be the tenant's id, 8-4-4-4-12 hexadecimal digits")
         return tenant and tenant.lower()
 
@@ -123,7 +125,7 @@ class AccessSettings(BaseSettings):
     @field_validator("rate_limit")
     @classmethod
     def _rates(cls, rates: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_RATE.fullmatch(rate) for rate in rates):
+        if not all(RATE.fullmatch(rate) for rate in rates):
             raise ValueError("must be like 20/minute, of second, minute, hour, day; several with commas")
         return rates
 

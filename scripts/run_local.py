@@ -16,8 +16,6 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
-from dotenv import dotenv_values
-
 from gateway.settings import Settings, read_settings
 
 HOST = "127.0.0.1"
@@ -34,15 +32,15 @@ def main() -> None:
     try:
         _refuse_if_taken(settings.port, "PORT")
         if _names_an_upstream(settings):
-            children.append(_start("gateway", {}))
+            children.append(_start("gateway", settings, {}))
             _wait_for(f"http://{HOST}:{settings.port}/health", children)
             _say(settings.port, "Answers come from Azure, as your settings say.")
         else:
             emulator_port = _emulator_port()
             _refuse_if_taken(emulator_port, "EMULATOR_PORT")
-            children.append(_start("emulator", {}, "--port", str(emulator_port)))
+            children.append(_start("emulator", settings, {}, "--port", str(emulator_port)))
             _wait_for(f"http://{HOST}:{emulator_port}/_seen", children)
-            children.append(_start("gateway", _emulated(emulator_port)))
+            children.append(_start("gateway", settings, _emulated(emulator_port)))
             _wait_for(f"http://{HOST}:{settings.port}/health", children)
             _say(settings.port, "Answers come from the local emulator, NOT from Azure.")
         _wait_for_the_first_to_end(children)
@@ -77,15 +75,14 @@ def _traced() -> dict[str, str]:
     return {"OTEL_TRACES_EXPORTER": "console"} if os.environ.get("TRACE", "0") != "0" else {}
 
 
-def _defaults() -> dict[str, str]:
+def _defaults(settings: Settings) -> dict[str, str]:
     """What a person at a terminal wants, where neither they nor `.env` say otherwise."""
-    said = {name for name, value in dotenv_values(".env").items() if value}
     wanted = {"CHAT_PAGE": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "WARNING"}
-    return {name: value for name, value in wanted.items() if name not in said}
+    return {name: value for name, value in wanted.items() if name.lower() not in settings.model_fields_set}
 
 
-def _start(module: str, more: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
-    environment = {**_defaults(), **_traced(), **os.environ, **more}
+def _start(module: str, settings: Settings, more: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    environment = {**_defaults(settings), **_traced(), **os.environ, **more}
     # A group of its own: a terminal's Ctrl-C would reach it beside ours, and two of them mean: at once.
     return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment, process_group=0)
 

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,8 @@ def sources() -> str:
 
 def compiler() -> str | None:
     """The Bicep CLI: `BICEP` names it, or it is on the PATH, or azd or the Azure CLI has brought it."""
-    own = Path.home()
-    places = [
-        shutil.which("bicep"),
-        *(shutil.which("bicep", path=own / folder) for folder in (".azd/bin", ".azure/bin")),
-    ]
-    return os.environ.get("BICEP") or next((place for place in places if place), None)
+    folders = [os.environ.get("PATH", ""), str(Path.home() / ".azd/bin"), str(Path.home() / ".azure/bin")]
+    return os.environ.get("BICEP") or shutil.which("bicep", path=os.pathsep.join(folders))
 
 
 def run_bicep(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -52,15 +49,21 @@ def run_bicep(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120, check=False)
 
 
+@cache
+def built(template: str) -> str:
+    """The ARM template that it compiles to."""
+    done = run_bicep("build", INFRA / f"{template}.bicep", "--stdout")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def resources(folder: Path, template: str, environment: Mapping[str, str]) -> list[dict[str, Any]]:
     """What a deployment would make, in its order, by `bicep snapshot`: modules and conditions resolved.
 
     Run-time values stay expressions. Secure parameters are plain ones here, because a snapshot hides all that hangs on
     them.
     """
-    built = run_bicep("build", INFRA / f"{template}.bicep", "--stdout")
-    assert built.returncode == 0, built.stderr
-    plain = re.sub(r'"type": "secure(s|S)tring"', '"type": "string"', built.stdout)
+    plain = re.sub(r'"type": "secure(s|S)tring"', '"type": "string"', built(template))
     (folder / "template.json").write_text(plain)
     given = json.loads((INFRA / f"{template}.parameters.json").read_text("utf-8"))["parameters"]
     values = {name: _expanded(entry["value"], environment) for name, entry in given.items()}

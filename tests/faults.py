@@ -215,18 +215,6 @@ async def _unknown_reason(wire: Wire) -> None:
     await wire.end()
 
 
-async def _quota_for_good(wire: Wire) -> None:
-    await _begun(wire)
-    await wire.send(wire.dialect.failed("insufficient_quota"))
-    await wire.end()
-
-
-async def _filter_inside(wire: Wire) -> None:
-    await _begun(wire)
-    await wire.send(wire.dialect.error("content_filter"))
-    await wire.end()
-
-
 async def _null_error_then_the_real_one(wire: Wire) -> None:
     await _begun(wire)
     if isinstance(wire.dialect, Responses):
@@ -317,8 +305,8 @@ ON_BARE_SOCKET: dict[str, tuple[Act, Expected]] = {
     "a frame that is not JSON": (_not_json, Error(502, "upstream_unavailable")),
     "a frame that is no object": (_not_an_object, Error(502, "upstream_unavailable")),
     "incomplete for an unknown reason": (_unknown_reason, Error(502, "run_failed")),
-    "a quota used up for good": (_quota_for_good, Error(429, "upstream_rate_limited")),
-    "the content filter in mid-run": (_filter_inside, Error(400, "content_filtered")),
+    "a quota used up for good": (_fails("insufficient_quota"), Error(429, "upstream_rate_limited")),
+    "the content filter in mid-run": (_fails("content_filter", by_event=True), Error(400, "content_filtered")),
     "the context's length in mid-run": (_fails("context_length_exceeded"), Error(400, "conversation_too_long")),
     "the context's length as an `error` event": (
         _fails("string_above_max_length", by_event=True),

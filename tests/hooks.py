@@ -31,9 +31,17 @@ class Azd:
 
 
 def run_hook(name: str, azd: Azd | None, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run_python([str(HOOKS / name)], azd, environment)
+
+
+def run_python(
+    arguments: list[str], azd: Azd | None, environment: dict[str, str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """With these variables alone, in `folder`."""
     return subprocess.run(
-        [sys.executable, HOOKS / name],
+        [sys.executable, *arguments],
         env={"PATH": azd.path if azd else "/usr/bin:/bin", **environment},
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=120,

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from tests.servers import serving
 
-SECRET = "secret of the container"
+_SECRET = "secret of the container"
 _A_TOKEN: Any = object()
 
 
@@ -34,7 +34,7 @@ class Identity:
         if self._refuses and (self._times is None or len(self.asked) <= self._times):
             later = {"retry-after": "30"} if self._refuses == 429 else {}
             return JSONResponse({"message": "No User Assigned or Delegated Managed Identity"}, self._refuses, later)
-        if request.headers.get("x-identity-header") != SECRET:
+        if request.headers.get("x-identity-header") != _SECRET:
             return JSONResponse({"message": "who are you?"}, 401)
         return JSONResponse(_token(request.query_params["resource"]) if self.says is _A_TOKEN else self.says)
 
@@ -60,5 +60,5 @@ def identified(
     identity = Identity(refuses=refuses, times=times, says=says)
     with serving(identity.app) as url, monkeypatch.context() as environment:
         environment.setenv("IDENTITY_ENDPOINT", f"{url}/msi/token")
-        environment.setenv("IDENTITY_HEADER", SECRET)
+        environment.setenv("IDENTITY_HEADER", _SECRET)
         yield identity

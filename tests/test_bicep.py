@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.bicep import INFRA, TEMPLATES, compiler, resources, run_bicep
+from tests.bicep import INFRA, TEMPLATES, built, compiler, resources, run_bicep
 from tests.hooks import load_hook
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no Bicep CLI here: `az bicep install`")
@@ -111,8 +111,8 @@ def test_a_first_app_with_easyauth_cannot_be_reached_before_its_sign_in(tmp_path
 
 def test_each_step_of_the_sign_in_waits_for_the_one_before() -> None:
     """A snapshot lists what does not wait for each other in an order that may just happen to fit."""
-    built = json.loads(run_bicep("build", INFRA / "chat-api.bicep", "--stdout").stdout)
-    waits = {made["name"]: made.get("dependsOn", []) for made in built["resources"]}
+    made = json.loads(built("chat-api"))["resources"]
+    waits = {resource["name"]: resource.get("dependsOn", []) for resource in made}
     module, app = "[resourceId('Microsoft.Resources/deployments', '{}')]", "[parameters('appName')]"
     assert waits.pop(app) == [module.format("sign-in-on")]
     assert waits == {

@@ -1,7 +1,6 @@
 """Is a deployment refused that would not start, or would open a closed service? infra/hooks/check_deployment.py."""
 
 import subprocess
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from starlette.routing import Route
 
 from gateway.app import create_app
 from tests.callers import foundry
-from tests.hooks import HOOKS, Azd, load_hook
+from tests.hooks import HOOKS, Azd, load_hook, run_python
 from tests.ports import free_port
 from tests.servers import serving
 
@@ -59,15 +58,8 @@ def check(folder: Path, app: Response = NO_APP, /, **environment: str) -> subpro
     """Run the hook where Azure gives this answer about the app."""
     program = "import sys, check_deployment; check_deployment.main(sys.argv[1])"
     with azure(app) as (arm, _):
-        return subprocess.run(
-            [sys.executable, "-c", program, arm],
-            env={"PATH": Azd(folder).path, "PYTHONPATH": str(HOOKS), **DEPLOYED, **environment},
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        variables = {"PYTHONPATH": str(HOOKS), **DEPLOYED, **environment}
+        return run_python(["-c", program, arm], Azd(folder), variables, folder)
 
 
 def refused(ran: subprocess.CompletedProcess[str]) -> list[str]:

@@ -20,12 +20,11 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from gateway.backends import missing_setting  # noqa: E402  found by the line above
-from gateway.settings import Settings, SettingsError, read_settings  # noqa: E402
+from gateway.settings import VAULT_REFERENCE, Settings, SettingsError, read_settings  # noqa: E402
+from gateway.settings_access import GUID  # noqa: E402
 
 _PARAMETERS = ROOT / "infra/chat-api.parameters.json"
 _PROVISIONED = ("AZURE_SUBSCRIPTION_ID", "AZURE_RESOURCE_GROUP", "AZURE_CHAT_API_NAME", "AZURE_CHAT_API_URI")
-_GUID = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_VAULT_REFERENCE = re.compile(r"(^|,)\s*(akvs://|@Microsoft\.KeyVault\()", re.IGNORECASE)
 _BREAKS_JSON = re.compile(r'["\\\x00-\x1f]')  # azd puts a value between the quotes of a JSON file as it is
 _WHOLE_NUMBERS = ("DRAIN_S", "MIN_REPLICAS", "MAX_REPLICAS", "COOLDOWN_S", "CONCURRENT_REQUESTS")
 _SET_BY_THE_TEMPLATE = {"PORT", "APPLICATIONINSIGHTS_CONNECTION_STRING"}
@@ -91,7 +90,7 @@ def find_refusals(deployment: Mapping[str, str]) -> list[str]:
 def _refuse_values(deployment: Mapping[str, str]) -> Iterator[str]:
     """What the service would not notice, because azd loses or changes it on the way."""
     for name, value in deployment.items():
-        if _VAULT_REFERENCE.search(value):
+        if VAULT_REFERENCE.search(value):
             yield (
                 f"{name} is a reference to a key vault, and nobody resolves it: the service would use the text of the "
                 f"reference as the value. Next: `azd env set {name}=<the value itself>`."
@@ -112,7 +111,7 @@ def _refuse_values(deployment: Mapping[str, str]) -> Iterator[str]:
 
 def _refuse_easy_auth(deployment: Mapping[str, str]) -> Iterator[str]:
     client_id, is_easy_auth = deployment.get("EASY_AUTH_CLIENT_ID", ""), deployment.get("AUTH") == "easyauth"
-    if is_easy_auth and not _GUID.fullmatch(client_id):
+    if is_easy_auth and not GUID.fullmatch(client_id.lower()):
         yield (
             "EASY_AUTH_CLIENT_ID must be the client id of an app registration (8-4-4-4-12 hexadecimal digits) with "
             "AUTH=easyauth: without it nobody can sign in. Next: `azd env set EASY_AUTH_CLIENT_ID=<client id>`."
@@ -141,7 +140,7 @@ def _refuse_settings(container: Mapping[str, str]) -> str | None:
         os.environ.update(kept)
 
 
-def find_losses(deployment: Mapping[str, str], app: Mapping[str, Any]) -> list[str]:
+def find_losses(deployment: Mapping[str, str], app: dict[str, Any]) -> list[str]:
     """What this deployment would take away from the service that runs: its conversations, or who may not call it."""
     found = []
     made_here = os.environ.get(MADE_HERE)
@@ -151,9 +150,9 @@ def find_losses(deployment: Mapping[str, str], app: Mapping[str, Any]) -> list[s
             f"conversation would end. Next: `azd env set CONVERSATION_KEYS=<value>`, {_AS_BEFORE}; or, if that is "
             f"lost, `azd env set {MADE_HERE}=`."
         )
-    if os.environ.get("ALLOW_OPEN", "").strip().lower() == "true" or not was_ever_ready(dict(app)):
+    if os.environ.get("ALLOW_OPEN", "").strip().lower() == "true" or not was_ever_ready(app):
         return found
-    if address_ranges(dict(app)) and not deployment.get("ALLOWED_IPS"):
+    if address_ranges(app) and not deployment.get("ALLOWED_IPS"):
         found.append(
             "ALLOWED_IPS is not set here, and the running service lets only some addresses connect: this deployment "
             f"would let all of them. Next: `azd env set ALLOWED_IPS=<ranges>`, {_AS_BEFORE}; or, if everybody may "
