@@ -26,5 +26,5 @@ EXPOSE 8000
 # For `docker run`; Container Apps asks by the probes of infra/chat-api.bicep.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s \
     CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f'http://127.0.0.1:{os.environ[\"PORT\"]}/health', timeout=4)"]
-# The service is process 1: SIGTERM reaches it, and it drains for DRAIN_S (gateway/drain.py).
+# The service is process 1: SIGTERM reaches it, and it drains for DRAIN_S (gateway/server.py).
 CMD ["python", "-m", "gateway", "--host", "0.0.0.0"]

@@ -6,8 +6,9 @@ Agents that nobody made exist as well, unless their name begins with `missing`.
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
+from emulator.call import Call
 from emulator.service import Service
-from emulator.wire import Call, Json, azure_error, metadata_of, now, openai_error, page
+from emulator.wire import Json, azure_error, metadata_of, now, openai_error, page
 
 MADE = ("definition", "description", "metadata")
 DEFAULT_DEFINITION = {

@@ -1,4 +1,4 @@
-"""The application: routes, the door (identity, api version, body) and `/_seen`."""
+"""The application: routes, the checks before them (identity, api version, body) and `/_seen`."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -10,10 +10,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from emulator import agents, conversations, responses, runs, threads
+from emulator.call import Call, Handler
 from emulator.model import Model
 from emulator.service import Service
 from emulator.streaming import TRANSPORT
-from emulator.wire import Call, Handler, Json, ServiceError, azure_error, parsed
+from emulator.wire import Json, ServiceError, azure_error, parsed
 
 PROJECT = "/api/projects/{project}"
 OPENAI = {

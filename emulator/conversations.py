@@ -2,9 +2,11 @@
 
 from starlette.responses import JSONResponse, Response
 
+from emulator.call import Call
+from emulator.conversation import Conversation
 from emulator.items import checked
-from emulator.service import Conversation, Service
-from emulator.wire import Call, Json, metadata_of, only_known, openai_error, page
+from emulator.service import Service
+from emulator.wire import Json, metadata_of, only_known, openai_error, page
 
 MAX_ITEMS = 20
 

@@ -6,14 +6,11 @@ Vocabulary and shapes: azure-ai-agents 1.1.0 (AgentStreamEvent, ThreadRun, Threa
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
+from emulator.conversation import Conversation
 from emulator.script import Ask, Break, Comment, Ending, Orders, Refusal, Step, Text, Unknown, before_first, joined
 from emulator.streaming import Part
 from emulator.wire import Json, new_id, now
-
-if TYPE_CHECKING:
-    from emulator.service import Conversation, Service
 
 ACTIVE = frozenset({"queued", "in_progress", "requires_action", "cancelling"})
 UNREAD = 1000  # events that wait for a slow reader before the run waits for it
@@ -24,8 +21,9 @@ STAMPS = {"completed": "completed_at", "failed": "failed_at", "cancelled": "canc
 
 
 class Run:
-    def __init__(self, service: "Service", thread: "Conversation", state: Json, orders: Orders) -> None:
-        self.service = service
+    def __init__(self, tasks: set[asyncio.Task[None]], thread: Conversation, state: Json, orders: Orders) -> None:
+        """`tasks`: what the emulator cancels when it ends."""
+        self.tasks = tasks
         self.thread = thread
         self.state = state
         self.orders = orders
@@ -45,8 +43,8 @@ class Run:
         self._read = read
         self._pieces, self._message = [], None
         self._task = asyncio.create_task(self._run(opening, answer))
-        self.service.tasks.add(self._task)
-        self._task.add_done_callback(self.service.tasks.discard)
+        self.tasks.add(self._task)
+        self._task.add_done_callback(self.tasks.discard)
 
     async def events(self) -> AsyncGenerator[Part]:
         while (part := await self._events.get()) is not None:

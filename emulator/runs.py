@@ -4,11 +4,12 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from emulator import threads
+from emulator.call import Call
+from emulator.conversation import Conversation
 from emulator.run import Run, text_of
 from emulator.script import orders_of
-from emulator.service import Conversation
 from emulator.streaming import EventStream, Part
-from emulator.wire import Call, Json, metadata_of, new_id, now, only_known, openai_error, page
+from emulator.wire import Json, metadata_of, new_id, now, only_known, openai_error, page
 
 PARAMETERS = frozenset({
     "assistant_id", "stream", "model", "instructions", "additional_instructions", "additional_messages", "tools",
@@ -49,7 +50,7 @@ def _new_run(call: Call, thread: Conversation, messages: list[Json]) -> Run:
         raise openai_error(400, f"Thread {thread.id} already has an active run {new_id('run')}.")
     thread.items += messages
     thread.active = state["id"]
-    run = Run(call.service, thread, state, orders)
+    run = Run(call.service.tasks, thread, state, orders)
     call.service.runs[state["id"]] = run
     return run
 

@@ -3,17 +3,17 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
 
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
+from emulator.conversation import Conversation
 from emulator.model import Model
 from emulator.run import Run, text_of
 from emulator.script import Orders, Step, from_list, orders_of, play, script_for
 from emulator.seen import Seen
 from emulator.streaming import Reset
-from emulator.wire import Json, ServiceError, azure_error, new_id, now, openai_error
+from emulator.wire import Json, ServiceError, azure_error, new_id, openai_error
 
 HTML = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 NOT_TAKEN = (
@@ -24,17 +24,6 @@ NOT_TAKEN = (
     "denied",
     "forbidden",
 )  # refused before it counts as accepted
-
-
-@dataclass(slots=True)
-class Conversation:
-    """A conversation or, of the classic kind, a thread. `items` are in the shape of its own generation."""
-
-    id: str
-    metadata: dict[str, str]
-    created_at: int = field(default_factory=now)
-    items: list[Json] = field(default_factory=list)
-    active: str | None = None  # the response or run that holds it
 
 
 class Service:

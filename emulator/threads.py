@@ -3,9 +3,11 @@
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
+from emulator.call import Call
+from emulator.conversation import Conversation
 from emulator.run import message
-from emulator.service import Conversation, Service
-from emulator.wire import Call, Json, metadata_of, new_id, now, only_known, openai_error, page
+from emulator.service import Service
+from emulator.wire import Json, metadata_of, new_id, now, only_known, openai_error, page
 
 THREAD = frozenset({"messages", "metadata", "tool_resources"})
 MESSAGE = frozenset({"role", "content", "metadata", "attachments"})

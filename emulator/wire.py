@@ -3,38 +3,14 @@
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-if TYPE_CHECKING:
-    from emulator.service import Service
-
 Json = dict[str, Any]
 MAX_METADATA_PAIRS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request that passed the door: authenticated, its body parsed (`{}` when there is none)."""
-
-    request: Request
-    service: "Service"
-    body: Json
-
-    def path(self, name: str) -> str:
-        return str(self.request.path_params[name])
-
-    @property
-    def wants_stream(self) -> bool:
-        return self.body.get("stream") is True
-
-
-Handler = Callable[[Call], Awaitable[ASGIApp]]
 
 
 class ServiceError(Exception):

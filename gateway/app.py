@@ -9,19 +9,18 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
+from gateway.access.access_control import Gate, Gated
+from gateway.access.identity import Identity
 from gateway.backends.base import Backend
-from gateway.connection import remember
-from gateway.drain import drained_on_signals
-from gateway.gate import Gate, Gated
-from gateway.headers import SafeHeaders
-from gateway.identity import Identity
-from gateway.leaving import left
-from gateway.openapi import describe
-from gateway.problems import Bugs, Cors, answer_with_problems
-from gateway.routes import Routes
-from gateway.service import Service
+from gateway.server import drained_on_signals, remember
 from gateway.settings import Settings, read_settings
-from gateway.telemetry import RequestIds, configure_logs
+from gateway.telemetry import configure_logs
+from gateway.turns.chat_service import Service
+from gateway.web.middleware import Bugs, Cors, RequestIds, SafeHeaders
+from gateway.web.openapi import describe
+from gateway.web.problems import answer_with_problems
+from gateway.web.routes import Routes
+from gateway.web.turn_response import left
 
 _DESCRIPTION = "A streaming chat API in front of Azure AI agents."
 

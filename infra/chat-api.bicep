@@ -244,7 +244,7 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
       registries: registries
     }
     template: {
-      terminationGracePeriodSeconds: int(drainS) + 10 // the drain, the last words and the end: gateway/drain.py
+      terminationGracePeriodSeconds: int(drainS) + 10 // the drain, the last words and the end: gateway/server.py
       containers: [
         {
           name: 'chat-api'

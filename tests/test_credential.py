@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.app import create_app
-from gateway.credential import DevelopmentToken, KeptCredential, credential_for, source_for
+from gateway.backends.token_cache import DevelopmentToken, KeptCredential, credential_for, source_for
 from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout
 from gateway.telemetry.exporters import _identity
 from tests.callers import calling, foundry

@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.backends.frames import FrameReader
-from gateway.backends.shapes import Surrogates
+from gateway.backends.json_values import Surrogates
+from gateway.backends.sse_reader import FrameReader
 
 TEXTS = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=30)
 

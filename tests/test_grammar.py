@@ -8,15 +8,15 @@ from typing import Any, cast
 from hypothesis import HealthCheck, given, settings
 
 from gateway.backends.base import Backend
-from gateway.backends.classic import ClassicBackend
-from gateway.backends.responses import Deployment, FoundryAgent, ResponsesBackend
-from gateway.backends.upstream import Upstream, UpstreamStream
+from gateway.backends.classic.backend import ClassicBackend
+from gateway.backends.http_client import Upstream, UpstreamStream
+from gateway.backends.responses.backend import Deployment, FoundryAgent, ResponsesBackend
 from gateway.errors import GatewayError
 from gateway.events import Event, RunStarted, Turn
 from gateway.protocols.native import Answer, NativeEncoder
 from gateway.protocols.simple import SimpleEncoder
-from gateway.stream import Clock, run_turn
 from gateway.telemetry.upstream_calls import UpstreamCall
+from gateway.turns.run_turn import Clock, run_turn
 from tests.bare import Wire, bare_upstream
 from tests.callers import calling, classic, foundry
 from tests.grammar import Ending, native_ending, simple_ending

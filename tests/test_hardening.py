@@ -123,7 +123,14 @@ print(*sys.modules)
 
 
 def test_nothing_of_it_is_imported_when_it_is_off() -> None:
-    optional = {"jwt", "itsdangerous", "redis", "cryptography", "gateway.identity.key", "gateway.rates"}
+    optional = {
+        "jwt",
+        "itsdangerous",
+        "redis",
+        "cryptography",
+        "gateway.access.identity.key",
+        "gateway.access.rate_limits",
+    }
     assert optional & imported({}) == set()
     key = {"AUTH": "key", "API_KEYS": DIGEST, "CONVERSATION_KEYS": LONG}
-    assert optional & imported(key) == {"itsdangerous", "gateway.identity.key"}
+    assert optional & imported(key) == {"itsdangerous", "gateway.access.identity.key"}

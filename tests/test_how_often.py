@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.callers import anonymous, client_address
-from gateway.rates import SharedRates, Windows, limit_from
+from gateway.access.callers import anonymous, client_address
+from gateway.access.rate_limits import SharedRates, Windows, limit_from
 from tests.callers import calling, foundry, unread
 from tests.test_door import refused
 

@@ -114,7 +114,7 @@ def test_every_variable_that_a_deployer_may_set_is_documented() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["azure.yaml", "docs/deploy.md", "gateway/provision.py", *(f"infra/hooks/{path.name}" for path in HOOKS)],
+    ["azure.yaml", "docs/deploy.md", "agent/__main__.py", *(f"infra/hooks/{path.name}" for path in HOOKS)],
 )
 def test_every_azure_variable_that_is_named_exists(path: str) -> None:
     named = set(re.findall(r"\b(?:AZURE|SERVICE)_[A-Z_]+[A-Z]\b", (ROOT / path).read_text("utf-8")))

@@ -3,8 +3,8 @@
 import asyncio
 from typing import cast
 
-from gateway.backends.responses import FoundryAgent, ResponsesBackend
-from gateway.backends.upstream import Upstream
+from gateway.backends.http_client import Upstream
+from gateway.backends.responses.backend import FoundryAgent, ResponsesBackend
 from gateway.errors import UpstreamUnavailable
 from gateway.events import Turn
 

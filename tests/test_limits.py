@@ -66,7 +66,7 @@ def test_json_answers_or_fails_within_its_deadline(
 
 
 def test_a_body_that_does_not_come_is_a_408(monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
-    monkeypatch.setattr("gateway.door.BODY_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("gateway.web.request_body.BODY_TIMEOUT_S", 0.3)
     with calling(foundry(emulator)) as client:
         parts = urlsplit(str(client.base_url))
         with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:

@@ -1,4 +1,4 @@
-"""Is the agent in Azure the one that agent/ describes? gateway/provision.py and its hook, against the emulator."""
+"""Is the agent in Azure the one that agent/ describes? agent/__main__.py and its hook, against the emulator."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from gateway.provision import AGENT, ProvisionError, provisioned
+from agent.__main__ import AGENT, ProvisionError, provisioned
 from tests.callers import unread
 from tests.servers import serving
 
@@ -58,7 +58,7 @@ def agent(tmp_path: Path) -> Path:
 def test_first_run_makes_the_agent_from_its_files(emulator: str) -> None:
     done = run(
         "-m",
-        "gateway.provision",
+        "agent",
         AZURE_AI_PROJECT_ENDPOINT=f"{emulator}/api/projects/p",
         AZURE_AI_MODEL_DEPLOYMENT_NAME="gpt-mine",
     )
@@ -172,7 +172,7 @@ def test_missing_role_is_waited_for_and_then_explained(capsys: pytest.CaptureFix
     ],
 )
 def test_failure_says_what_to_do_next(environment: dict[str, str], said: str) -> None:
-    done = run("-m", "gateway.provision", **environment)
+    done = run("-m", "agent", **environment)
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.backends.refusals import refusal, run_failure
+from gateway.backends.upstream_errors import refusal, run_failure
 from gateway.errors import GatewayError
 
 TOO_LONG: list[dict[str, Any]] = [

@@ -11,12 +11,12 @@ from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from gateway.backends.responses import FoundryAgent, ResponsesBackend
-from gateway.backends.sign_in import Policy
-from gateway.backends.upstream import Upstream
+from gateway.backends.http_client import Upstream
+from gateway.backends.responses.backend import FoundryAgent, ResponsesBackend
+from gateway.backends.upstream_auth import Policy
 from gateway.events import RunCompleted, Turn
 from gateway.settings import Settings
-from gateway.stream import Clock, run_turn
+from gateway.turns.run_turn import Clock, run_turn
 from tests.bare import Wire, bare_upstream
 from tests.callers import calling, chat, classic, foundry, openai, text_of
 from tests.faults import ON_BARE_SOCKET, ON_EMULATOR, Expected, Status, play

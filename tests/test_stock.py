@@ -2,7 +2,7 @@
 
 import asyncio
 
-from gateway.backends.stock import Stock
+from gateway.backends.responses.conversation_pool import Stock
 
 
 def test_one_that_is_being_made_is_given_back_though_nobody_waits_for_it_any_more() -> None:

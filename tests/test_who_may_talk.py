@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import httpx
 
+from gateway.access.identity.entra import Entra
 from gateway.app import create_app
-from gateway.identity.entra import Entra
 from gateway.settings import Settings
 from tests.callers import calling_app, foundry
 from tests.entra import AUDIENCE, OTHER_TENANT, TENANT, Tenant, a_tenant, strangers_key

@@ -5,10 +5,10 @@ import base64
 import httpx
 import pytest
 
+from gateway.access.handles import threads_for
+from gateway.access.identity.entra import Entra
 from gateway.app import create_app
-from gateway.identity.entra import Entra
 from gateway.settings import Settings
-from gateway.threads import threads_for
 from tests.callers import calling_app, chat, classic, foundry, text_of, unread
 from tests.entra import TENANT, Tenant, a_tenant
 from tests.test_door import refused

@@ -34,10 +34,10 @@ async def _opened(kind: str, settings: Settings, endpoint: str, name: str) -> Ba
 
 def _imported(endpoint: str) -> ModuleType:
     """In a thread, so that the service answers meanwhile: these take longer than all the rest of the start."""
-    from gateway.credential import import_identity  # noqa: PLC0415
+    from gateway.backends.token_cache import import_identity  # noqa: PLC0415
 
     import_identity(endpoint)
-    return importlib.import_module("gateway.backends.opening")
+    return importlib.import_module("gateway.backends.factory")
 
 
 def missing_setting(settings: Settings) -> str | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from gateway.errors import whole_seconds
 from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, Turn, Usage
-from gateway.sse import frame
+from gateway.protocols.sse_frame import frame
 
 _CHUNK = b'data: {"type": "chunk", "content": %b}\n\n'
 

@@ -4,7 +4,7 @@ import json
 from typing import Any, assert_never
 
 from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta
-from gateway.sse import frame
+from gateway.protocols.sse_frame import frame
 
 
 class SimpleEncoder:

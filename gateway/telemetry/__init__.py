@@ -7,5 +7,4 @@ the service listens.
 
 from gateway.telemetry.logs import configure_logs as configure_logs
 from gateway.telemetry.logs import place_of as place_of
-from gateway.telemetry.request_ids import RequestIds as RequestIds
-from gateway.telemetry.request_ids import request_id as request_id
+from gateway.telemetry.logs import request_id as request_id

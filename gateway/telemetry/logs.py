@@ -8,8 +8,9 @@ import json
 import logging
 import time
 import traceback
+from contextvars import ContextVar
 
-from gateway.telemetry.request_ids import request_id
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 class _WithRequestId(logging.Filter):

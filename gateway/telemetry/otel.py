@@ -27,11 +27,11 @@ from opentelemetry.trace import (
 
 from gateway import __version__
 from gateway.telemetry import names
+from gateway.telemetry.chunk_interval_metric import WithGaps
 from gateway.telemetry.destination import Answering, Destination
 from gateway.telemetry.exporters import exporters_for
-from gateway.telemetry.gaps_metric import WithGaps
 from gateway.telemetry.spans import Span, call_span, turn_span
-from gateway.telemetry.traces import Place
+from gateway.telemetry.trace_context import Place
 from gateway.telemetry.turn_record import TurnRecord
 from gateway.telemetry.upstream_calls import UpstreamCall
 

@@ -18,7 +18,7 @@ from gateway.events import Turn
 from gateway.settings import Settings
 from gateway.telemetry.destination import answering_of, destination_of
 from gateway.telemetry.logs import place_of
-from gateway.telemetry.traces import Place, root
+from gateway.telemetry.trace_context import Place, root
 from gateway.telemetry.turn_record import Asked, TurnRecord
 from gateway.telemetry.upstream_calls import UpstreamCall, listening
 

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from gateway.telemetry import names
 from gateway.telemetry.destination import Answering
-from gateway.telemetry.traces import Place
+from gateway.telemetry.trace_context import Place
 from gateway.telemetry.turn_record import TurnRecord
 from gateway.telemetry.upstream_calls import UpstreamCall
 

@@ -8,9 +8,9 @@ from typing import assert_never
 
 from gateway.errors import BY_CODE, GatewayError
 from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, Turn, Usage
-from gateway.telemetry.gaps import Gaps
+from gateway.telemetry.chunk_intervals import Gaps
 from gateway.telemetry.names import LEFT
-from gateway.telemetry.traces import Place
+from gateway.telemetry.trace_context import Place
 from gateway.telemetry.upstream_calls import UpstreamCall
 
 

@@ -12,7 +12,7 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from gateway.errors import GatewayError
-from gateway.telemetry.traces import Place
+from gateway.telemetry.trace_context import Place
 
 _ID = re.compile(r"(?<=/)(?:conv|resp|thread|run|asst|msg)_[^/?]+")
 

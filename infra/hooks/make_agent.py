@@ -1,4 +1,4 @@
-"""azd's postprovision hook: make or update the agent, where the project is ours (gateway/provision.py)."""
+"""azd's postprovision hook: make or update the agent, where the project is ours (agent/__main__.py)."""
 # ruff: noqa: T201  it talks to whoever runs azd
 
 import os
@@ -18,7 +18,7 @@ def main() -> None:
         return
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     sys.argv[1:] = ["--wait", _ROLES_TAKE_S]
-    runpy.run_module("gateway.provision", run_name="__main__")
+    runpy.run_module("agent", run_name="__main__")
 
 
 if __name__ == "__main__":

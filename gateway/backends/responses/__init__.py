@@ -1,0 +1,1 @@
+"""Foundry agents and Azure OpenAI deployments: the Responses API and its conversations."""

@@ -1,0 +1,186 @@
+"""What an upstream's status, code and words mean to a caller of ours. Pure; both generations of agents.
+
+Seen codes and shapes: docs/architecture.md, "What the upstream says". Upstream words only decide; none is passed on.
+"""
+
+import codecs
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.backends.json_values import as_object
+from gateway.errors import (
+    AgentNotFound,
+    ContentFiltered,
+    ConversationBusy,
+    ConversationNotFound,
+    ConversationTooLong,
+    GatewayError,
+    MessageTooLarge,
+    UpstreamDenied,
+    UpstreamRateLimited,
+    UpstreamRunFailed,
+    UpstreamUnavailable,
+)
+
+_FILTER_CODE = re.compile(
+    r"content_?(filter|policy)|ResponsibleAIPolicy|moderation_blocked|invalid_prompt$", re.IGNORECASE
+)
+"""`invalid_prompt` is a reasoning model's own filter."""
+_TOO_LONG_CODE = re.compile(
+    r"context_?(length|window)|above_?max_?length|tokens?_?limit_?reached|too_?long", re.IGNORECASE
+)
+_TOO_LONG = re.compile(
+    r"maximum (context|prompt|input)|context[ _](window|length)|string too long|too many (input |prompt )?tokens"
+    r"|maximum number of (input |prompt )?tokens|(input|prompt|message) is too long",
+    re.IGNORECASE,
+)
+_REQUEST_CODE = re.compile(
+    r"bad_?request|invalid(?!_?response)\w+|unsupported_?\w+|\w*user_?error|\w+_?not_?found|request_?too_?large"
+    r"|(unknown|missing)_?(required_?)?(parameter|field|argument|model)\w*|empty_?(image|input|array|string)\w*"
+    r"|(image|string|array|integer|decimal)_?(file_?)?(too|above|below|parse|not)_?\w*|failed_?to_?download\w*"
+    r"|4(?!08|09|23|24|25|29|99)\d\d",
+    re.IGNORECASE,
+)
+"""Of a run's failure, in snake or Pascal case, or an HTTP status: the request itself was refused."""
+_RATE_CODE = re.compile(r"rate_?limit_?(exceeded|reached)|too_?many_?requests|429", re.IGNORECASE)
+_QUOTA_CODE = re.compile(r"insufficient_?quota", re.IGNORECASE)
+_CODE_IN_TEXT = re.compile(r'"(?:code|type)"\s*:\s*"([^"]{1,64})"')
+_THREAD_PARAMS = {"conversation", "conversation.id", "conversation_id", "previous_response_id", "thread_id"}
+_BUSY = re.compile(r"active run|while a run|conversation_locked|another process is currently operating", re.IGNORECASE)
+_THREAD = re.compile(r"\b(conversation|thread|previous[_ ]response)", re.IGNORECASE)
+_AGENT = re.compile(r"\b(agent|assistant|deployment|model)", re.IGNORECASE)
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes, thread_id: str | None) -> GatewayError:
+    """`thread_id` is the one that the caller sent, if any: a 404 may be about it."""
+    error = _error_of(body)
+    code, words = _code(error), _words(error)
+    log = f"upstream said {status} {code or '-'}"
+    match status:
+        case 401 | 403:
+            return UpstreamDenied(log)
+        case 413:
+            return MessageTooLarge(log)
+        case 429:
+            return rate_limited(code, log, retry_after_s(headers))
+        case 404:
+            return _missing(log, f"{code} {words}", thread_id)
+        case _ if status >= 500 or status < 400 or status in (408, 425):
+            return UpstreamUnavailable(log, retry_after_s=retry_after_s(headers))
+        case 409:
+            return ConversationBusy(log)
+    if status in (423, 424, 499):  # about something else than this request: a lock, a tool's server, an impatient proxy
+        return UpstreamRunFailed(log)
+    return _rejected(log, code, words, error, thread_id)
+
+
+def run_failure(error: Mapping[str, Any], log: str, wait_s: float | None = None) -> GatewayError:
+    """A failure inside a run, by its `code`, else its `type`.
+
+    Words count for a prompt that is too long alone: classic runs tell that as a `server_error`.
+    """
+    code = _code(error) or ""
+    if _RATE_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code):
+        return rate_limited(code, log, wait_s)
+    if permanent := _refused_for_good(error, log):
+        return permanent
+    kinds = (code, str(error.get("type") or ""))
+    return _refused_request(log) if any(map(_REQUEST_CODE.fullmatch, kinds)) else UpstreamRunFailed(log)
+
+
+def rate_limited(code: str | None, log: str, wait_s: float | None) -> GatewayError:
+    if _QUOTA_CODE.fullmatch(code or ""):
+        return UpstreamRateLimited(
+            log, retryable=False, public_message="The model's quota is used up: someone has to raise it."
+        )
+    return UpstreamRateLimited(log, retry_after_s=wait_s)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Azure sends seconds, or milliseconds under a name of its own; the date form is not seen."""
+    for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1)):
+        value = headers.get(name, "")
+        if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
+            return float(value) * unit
+    return None
+
+
+def _missing(log: str, words: str, thread_id: str | None) -> GatewayError:
+    about_thread = thread_id is not None and (thread_id in words or bool(_THREAD.search(words)))
+    if about_thread or (thread_id is not None and not _AGENT.search(words)):
+        return ConversationNotFound(log)
+    return AgentNotFound(log)
+
+
+def _rejected(log: str, code: str | None, words: str, error: dict[str, Any], thread_id: str | None) -> GatewayError:
+    if permanent := _refused_for_good(error, log):
+        return permanent
+    if _BUSY.search(f"{code} {words}"):
+        return ConversationBusy(log)
+    about_thread = error.get("param") in _THREAD_PARAMS or (thread_id is not None and thread_id in words)
+    if code == "previous_response_not_found" or (thread_id is not None and about_thread):
+        return ConversationNotFound(log)
+    return _refused_request(log)
+
+
+def _refused_for_good(error: Mapping[str, Any], log: str) -> GatewayError | None:
+    """What the caller has to change, however the upstream says it: as a status, an event or a failed run."""
+    codes = _codes(error)
+    if any(map(_FILTER_CODE.search, codes)):
+        return ContentFiltered(log)
+    if any(map(_TOO_LONG_CODE.search, codes)) or _TOO_LONG.search(_words(error)):
+        return ConversationTooLong(log)
+    return None
+
+
+def _refused_request(log: str) -> GatewayError:
+    """Not retryable: the same request would be refused again."""
+    return UpstreamRunFailed(
+        log, retryable=False, public_message="The agent's service refused this request, and would refuse it again."
+    )
+
+
+def _code(error: Mapping[str, Any]) -> str | None:
+    code = error.get("code") or error.get("type")
+    return str(code)[:64] if code else None
+
+
+def _codes(error: Mapping[str, Any]) -> list[str]:
+    """Its own, and those of what it encloses: Azure nests `innererror` and lists `details`."""
+    found, inner = [error.get("code"), error.get("type")], error
+    for _ in range(4):
+        inner = as_object(inner.get("innererror") or inner.get("inner_error"))
+        found.append(inner.get("code"))
+    details = error.get("details")
+    found += [as_object(detail).get("code") for detail in (details if isinstance(details, list) else [])]
+    return [code for code in found if isinstance(code, str)]
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    words = error.get("message") or error.get("detail")
+    return words if isinstance(words, str) else ""
+
+
+def _error_of(body: bytes) -> dict[str, Any]:
+    """What a refusal says of itself; {} for HTML, nothing, or JSON of another shape."""
+    try:
+        value = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
+    except orjson.JSONDecodeError:
+        return _error_in_text(body.decode(errors="replace").strip())
+    if not isinstance(value, dict):
+        return {}
+    error = value.get("error", value)
+    if isinstance(error, str):
+        return {**value, "message": f"{error} {_words(value)}"}
+    return error if isinstance(error, dict) else {}
+
+
+def _error_in_text(text: str) -> dict[str, Any]:
+    """Plain words, or JSON that was cut off: the codes that came are in it."""
+    if text.startswith("<"):
+        return {}
+    codes = _CODE_IN_TEXT.findall(text)
+    return {"message": text, "code": codes[0] if codes else None, "details": [{"code": code} for code in codes]}

@@ -1,0 +1,1 @@
+"""HTTP: routes, request bodies, responses, problems, middleware, OpenAPI. Nothing else knows FastAPI."""

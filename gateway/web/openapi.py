@@ -1,0 +1,79 @@
+"""What /openapi.json says beyond what FastAPI sees: bodies that `door.py` reads itself, and the events of a stream.
+
+OpenAPI 3.2, because 3.1 has no word for the items of a stream (`itemSchema`).
+"""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+_SHAPE = "#/components/schemas/{model}"
+_CHAT_EXAMPLE = """data: {"type": "metadata", "conversation_id": "c-1", "thread_id": "conv_1"}
+
+data: {"type": "chunk", "content": "Hello"}
+
+data: {"type": "chunk", "content": " there"}
+
+data: {"type": "done", "full_response": "Hello there", "timestamp": "2026-11-21T10:00:00.000Z", "finish_reason": "stop"}
+
+"""
+_SIMPLE_EXAMPLE = 'data: {"content": "Hello"}\n\ndata: {"done": true}\n\n'
+
+
+def _ref(shape: str) -> dict[str, str]:
+    return {"$ref": _SHAPE.format(model=shape)}
+
+
+def _body(shape: str) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(shape)}}}}
+
+
+def _stream(shape: str, example: str) -> dict[str, Any]:
+    return {"text/event-stream": {"itemSchema": _ref(shape), "example": example}}
+
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "refused", "content": {"application/problem+json": {"schema": _ref("Problem")}}},
+    "5XX": {"description": "failed", "content": {"application/problem+json": {"schema": _ref("Problem")}}},
+}
+_WHOLE = {"application/json": {"schema": _ref("ChatAnswer")}}
+
+BODIES = {"chat": _body("ChatRequest"), "simple": _body("MessageRequest"), "cancel": _body("CancelRequest")}
+ANSWERS: dict[str, dict[int | str, dict[str, Any]]] = {
+    "chat": {
+        200: {"description": "the answer", "content": {**_stream("ChatEvent", _CHAT_EXAMPLE), **_WHOLE}},
+        **_PROBLEMS,
+    },
+    "simple": {
+        200: {"description": "the answer", "content": _stream("SimpleEvent", _SIMPLE_EXAMPLE)},
+        **_PROBLEMS,
+    },
+    "cancel": {202: {"description": "the run is being stopped"}, **_PROBLEMS},
+    "ready": {200: {"description": "yes"}, **_PROBLEMS},
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Gives `app` its document, made when first asked for."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            # Imported here: building the shapes takes as long as half of the service's start.
+            from fastapi.openapi.utils import get_openapi  # noqa: PLC0415
+            from pydantic.json_schema import models_json_schema  # noqa: PLC0415
+
+            from gateway.web.openapi_schemas import SHAPES  # noqa: PLC0415
+
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                openapi_version="3.2.0",
+                description=app.description,
+                routes=app.routes,
+            )
+            _, schemas = models_json_schema([(shape, "validation") for shape in SHAPES], ref_template=_SHAPE)
+            made.setdefault("components", {})["schemas"] = schemas["$defs"]
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -1,0 +1,70 @@
+"""What an error looks like when it is a status: RFC 9457 problem details with `code`, `retryable` and `request_id`."""
+
+import json
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound, whole_seconds
+from gateway.telemetry import request_id
+
+_log = logging.getLogger(__name__)
+
+
+class Problem(BaseModel):
+    """application/problem+json"""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    request_id: str
+    thread_id: str | None = None
+    errors: list[dict[str, Any]] | None = None
+
+
+def problem(error: GatewayError, *, thread_id: str | None = None, status: int | None = None) -> Response:
+    status = status or error.status
+    body = Problem(
+        title=error.title,
+        status=status,
+        detail=error.public_message,
+        code=error.code,
+        retryable=error.retryable,
+        request_id=request_id.get(),
+        thread_id=thread_id,
+        errors=error.errors,
+    )
+    headers = {"cache-control": "no-store", **error.headers}
+    if error.retryable and status in (429, 503):
+        headers["retry-after"] = str(whole_seconds(error.retry_after_s or 1))
+    content = json.dumps(body.model_dump(exclude_none=True))
+    return Response(content, status, headers, "application/problem+json")
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    app.add_exception_handler(GatewayError, _gateway_error)
+    app.add_exception_handler(HTTPException, _routing_error)
+
+
+async def _gateway_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    return refused(error)
+
+
+def refused(error: GatewayError) -> Response:
+    level = logging.WARNING if error.status >= 500 else logging.INFO
+    _log.log(level, "%s: %s", error.code, error, extra={"event": "refused", "fields": {"code": error.code}})
+    return problem(error)
+
+
+async def _routing_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = problem(MethodNotAllowed() if error.status_code == 405 else NotFound())
+    response.headers.update(error.headers or {})
+    return response
