@@ -39,7 +39,7 @@ bench-cold: install ## what a start costs
 	@$(BIN)/python -m bench.cold
 
 screenshots: install ## docs/images, made anew by the tests
-	@SCREENSHOTS=docs/images $(BIN)/pytest tests/test_page_looks.py
+	@SCREENSHOTS=docs/images $(BIN)/pytest tests/test_page_appearance.py
 
 lock: install ## compile the exact, hashed requirements from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q \

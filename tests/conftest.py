@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from emulator.app import create_app
-from tests.environment import names_of_settings
-from tests.servers import serving
+from tests.support.environment import names_of_settings
+from tests.support.servers import serving
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,9 @@
 """`make soak`: minutes of mixed turns, faults and leavers against the emulator.
 
 Ends with 1 if a stream lied or something leaked.
-Each upstream has a service of its own process, watched by `tests/watched.py`; one more service relays a single stream
-that is quiet for five minutes (or half of the time). What a caller has to see is the table of `tests/faults.py`.
+Each upstream has a service of its own process, which tells what it holds (`tests/support/instrumented_app.py`); one
+more service relays a single stream that is quiet for five minutes (or half of the time). What a caller has to see is
+the table of `tests/support/faults.py`.
 """
 
 import argparse
@@ -18,10 +19,10 @@ from dataclasses import dataclass, field
 import aiohttp
 import httpx
 
-from tests.bare import Wire, bare_upstream
-from tests.faults import ON_EMULATOR, Done, Error, Expected, Status
-from tests.grammar import Ending, native_ending
-from tests.processes import Process, environment, running, uvicorn
+from tests.support.faults import ON_EMULATOR, Done, Error, Expected, Status
+from tests.support.processes import Process, environment, running, uvicorn
+from tests.support.raw_socket_upstream import Wire, bare_upstream
+from tests.support.stream_grammar import Ending, native_ending
 
 QUIET_S = 300.0
 SETTLE_S = 15.0
@@ -120,7 +121,9 @@ def services(stack: ExitStack, emulator: str, quiet_upstream: str) -> tuple[dict
     }
     kinds = {"foundry": {}, "classic": {"AZURE_AI_AGENT_ID": "asst_1"}, "openai": openai}
     watched = {
-        kind: stack.enter_context(running(uvicorn("tests.watched:app"), environment(emulator, **common, **more)))
+        kind: stack.enter_context(
+            running(uvicorn("tests.support.instrumented_app:app"), environment(emulator, **common, **more))
+        )
         for kind, more in kinds.items()
     }
     patient = environment(quiet_upstream, **(common | {"UPSTREAM_IDLE_TIMEOUT_S": "600"}))

@@ -10,11 +10,11 @@ import pytest
 
 from emulator.app import create_app
 from gateway.settings import Settings
-from tests.bare import Wire, bare_upstream
-from tests.callers import calling, chat, classic, foundry
-from tests.servers import serving
-from tests.sockets import begin, read_all, read_until
-from tests.waiting import eventually
+from tests.support.callers import calling, chat, classic, foundry
+from tests.support.raw_socket_callers import begin, read_all, read_until
+from tests.support.raw_socket_upstream import Wire, bare_upstream
+from tests.support.servers import serving
+from tests.support.waiting import eventually
 
 DELTA = "x" * 1_000
 OURS = 2 * 1024 * 1024  # docs/reliability.md states less; the rest is for frames under way

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.bicep import INFRA, TEMPLATES, built, compiler, resources, run_bicep
-from tests.hooks import load_hook
+from tests.support.azd_hooks import load_hook
+from tests.support.bicep_files import INFRA, TEMPLATES, built, compiler, resources, run_bicep
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no Bicep CLI here: `az bicep install`")
 

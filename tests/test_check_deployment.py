@@ -13,10 +13,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from gateway.app import create_app
-from tests.callers import foundry
-from tests.hooks import HOOKS, Azd, load_hook, run_python
-from tests.ports import free_port
-from tests.servers import serving
+from tests.support.azd_hooks import HOOKS, Azd, load_hook, run_python
+from tests.support.callers import foundry
+from tests.support.ports import free_port
+from tests.support.servers import serving
 
 GUID = "11111111-2222-3333-4444-555555555555"
 DEPLOYED = {  # what every azd environment has after `azd provision`

@@ -7,7 +7,7 @@ from azure.ai.projects import AIProjectClient
 from azure.ai.projects.models import PromptAgentDefinition
 from azure.core.exceptions import ResourceNotFoundError
 
-from tests.sdks import AllowHttp, SyncCredential
+from tests.support.azure_sdks import AllowHttp, SyncCredential
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from azure.ai.agents.models import AgentThreadCreationOptions, ThreadMessageOpti
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 
 from emulator.app import create_app
-from tests.sdks import AllowHttp, SyncCredential
-from tests.servers import serving
+from tests.support.azure_sdks import AllowHttp, SyncCredential
+from tests.support.servers import serving
 
 AGENT = "asst_1"
 HEADERS = {"authorization": "Bearer token"}

@@ -11,7 +11,7 @@ import openai
 import pytest
 from azure.ai.projects import AIProjectClient
 
-from tests.sdks import SyncCredential
+from tests.support.azure_sdks import SyncCredential
 
 AGENT = {"agent_reference": {"type": "agent_reference", "name": "agent"}}
 HEADERS = {"authorization": "Bearer token"}

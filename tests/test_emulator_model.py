@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from emulator.app import create_app
 from emulator.model import Model
-from tests.servers import serving
+from tests.support.servers import serving
 
 
 async def completions(request: Request) -> Response:

@@ -8,7 +8,7 @@ import pytest
 from openai.types.responses import Response
 
 from emulator.app import create_app
-from tests.servers import serving
+from tests.support.servers import serving
 
 
 def test_the_async_client_streams_with_memory(emulator: str) -> None:

@@ -14,9 +14,8 @@ from gateway.app import create_app
 from gateway.errors import BY_CODE, InternalError, UpstreamUnavailable
 from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Turn
 from gateway.settings import Settings
-from tests.bare import bare_upstream
-from tests.callers import calling_app, classic, events_of, foundry, openai, unread
-from tests.faults import (
+from tests.support.callers import calling_app, classic, events_of, foundry, openai, unread
+from tests.support.faults import (
     EXPECTED,
     NOT_WORTH_TRYING_AGAIN,
     ON_BARE_SOCKET,
@@ -27,8 +26,9 @@ from tests.faults import (
     Status,
     play,
 )
-from tests.grammar import Ending, native_ending, simple_ending
-from tests.servers import serving
+from tests.support.raw_socket_upstream import bare_upstream
+from tests.support.servers import serving
+from tests.support.stream_grammar import Ending, native_ending, simple_ending
 
 UPSTREAMS: dict[str, Callable[..., Settings]] = {"foundry": foundry, "classic": classic, "openai": openai}
 MODES = ("native", "simple", "json")

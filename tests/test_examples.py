@@ -18,9 +18,9 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from gateway.app import create_app
-from tests.browsers import absent, browsing, program, visiting
-from tests.callers import foundry
-from tests.servers import serving
+from tests.support.browsers import absent, browsing, program, visiting
+from tests.support.callers import foundry
+from tests.support.servers import serving
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

@@ -15,9 +15,9 @@ from schemathesis.core import NOT_SET
 from schemathesis.core.result import Ok
 
 from gateway.app import create_app
-from tests.callers import calling, foundry, unread
-from tests.test_door import refused
-from tests.test_who_may_talk import KEY, KEYS, ask
+from tests.support.callers import calling, foundry, unread
+from tests.test_authentication import KEY, KEYS, ask
+from tests.test_request_body import refused
 
 SCHEMA = schemathesis.openapi.from_dict(create_app(unread()).openapi())
 CASES = st.one_of(

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.settings import Settings, SettingsError, read_settings
 from gateway.telemetry.logs import JsonLines, TextLines
-from tests.callers import calling, unread
-from tests.test_door import refused
+from tests.support.callers import calling, unread
+from tests.test_request_body import refused
 
 GUID = "11111111-2222-3333-4444-555555555555"
 LONG = "x" * 32

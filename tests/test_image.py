@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.settings import Settings
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")

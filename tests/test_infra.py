@@ -12,8 +12,8 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
 from gateway.settings import Settings
-from tests.bicep import INFRA, environment, outputs, parameters, sources
-from tests.callers import calling, unread
+from tests.support.bicep_files import INFRA, environment, outputs, parameters, sources
+from tests.support.callers import calling, unread
 
 ROOT = INFRA.parent
 TEMPLATES = ["main", "chat-api"]

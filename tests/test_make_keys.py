@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hooks import Azd, run_hook
+from tests.support.azd_hooks import Azd, run_hook
 
 
 def hook(folder: Path, **environment: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:

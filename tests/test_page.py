@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browsers import Visit, browsing, chatting
+from tests.support.browsers import Visit, browsing, chatting
 
 
 @pytest.fixture(scope="module")

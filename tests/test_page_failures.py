@@ -7,9 +7,9 @@ from playwright.sync_api import Browser, expect
 
 from gateway.errors import UpstreamUnavailable
 from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Turn
-from tests.browsers import Visit, browsing, chatting, page_of, visiting
-from tests.callers import unread
-from tests.servers import serving
+from tests.support.browsers import Visit, browsing, chatting, page_of, visiting
+from tests.support.callers import unread
+from tests.support.servers import serving
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.browsers import page_of
-from tests.callers import calling, calling_app, unread
+from tests.support.browsers import page_of
+from tests.support.callers import calling, calling_app, unread
 
 PAGE = Path(__file__).parent.parent / "gateway" / "page"
 ASSETS = sorted(

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browsers import browsing, chatting
+from tests.support.browsers import browsing, chatting
 
 RICH = """\
 Intro with **bold**, a [link][1] and https://example.com/auto

@@ -13,12 +13,12 @@ from gateway.app import create_app
 from gateway.events import BackendEvent, RunStarted, TextDelta, Turn
 from gateway.settings import Settings
 from gateway.telemetry import configure_logs
-from tests.bare import Wire, bare_upstream
-from tests.callers import calling, calling_app, classic, foundry, openai, unread
-from tests.dialects import Classic, Responses
-from tests.faults import ON_EMULATOR
-from tests.sockets import begin, read_until
-from tests.waiting import eventually
+from tests.support.callers import calling, calling_app, classic, foundry, openai, unread
+from tests.support.faults import ON_EMULATOR
+from tests.support.raw_socket_callers import begin, read_until
+from tests.support.raw_socket_upstream import Wire, bare_upstream
+from tests.support.waiting import eventually
+from tests.support.wire_formats import Classic, Responses
 
 MARK = "mArKeR"
 SAID, ANSWERED, UPSTREAM, KEY = f"{MARK}-said", f"{MARK}-answered", f"{MARK}-upstream", f"{MARK}-key"

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.browsers import absent, program
-from tests.callers import Events, calling, events_of, foundry, text_of
-from tests.processes import environment, running, uvicorn
+from tests.support.browsers import absent, program
+from tests.support.callers import Events, calling, events_of, foundry, text_of
+from tests.support.processes import environment, running, uvicorn
 
 CLIENTS = Path(__file__).parent / "clients"
 NO_NODE = "No Node was found: `apt-get install nodejs npm`, or any Node from 18 on."

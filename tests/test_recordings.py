@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.callers import calling, chat, foundry, text_of
-from tests.playback import Playback, framed, recorded
-from tests.servers import serving
+from tests.support.callers import calling, chat, foundry, text_of
+from tests.support.playback_upstream import Playback, framed, recorded
+from tests.support.servers import serving
 
 
 @pytest.mark.parametrize("name", ["text", "web-search", "code-interpreter", "file-search"])

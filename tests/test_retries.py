@@ -17,10 +17,10 @@ from gateway.backends.upstream_auth import Policy
 from gateway.events import RunCompleted, Turn
 from gateway.settings import Settings
 from gateway.turns.run_turn import Clock, run_turn
-from tests.bare import Wire, bare_upstream
-from tests.callers import calling, chat, classic, foundry, openai, text_of
-from tests.faults import ON_BARE_SOCKET, ON_EMULATOR, Expected, Status, play
-from tests.ports import free_port
+from tests.support.callers import calling, chat, classic, foundry, openai, text_of
+from tests.support.faults import ON_BARE_SOCKET, ON_EMULATOR, Expected, Status, play
+from tests.support.ports import free_port
+from tests.support.raw_socket_upstream import Wire, bare_upstream
 
 UPSTREAMS = pytest.mark.parametrize("settings", [foundry, classic, openai])
 

@@ -7,8 +7,8 @@ import pytest
 
 from emulator.app import create_app as create_emulator
 from gateway.settings import Settings
-from tests.callers import calling, chat, classic, foundry, openai, text_of
-from tests.servers import serving
+from tests.support.callers import calling, chat, classic, foundry, openai, text_of
+from tests.support.servers import serving
 
 
 def asked(emulator: str) -> list[str]:

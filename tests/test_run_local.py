@@ -15,12 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.callers import events_of, text_of
-from tests.environment import bare_environment
-from tests.playback import Playback, framed
-from tests.ports import free_port
-from tests.responses_wire import answer
-from tests.servers import serving
+from tests.support.callers import events_of, text_of
+from tests.support.environment import bare_environment
+from tests.support.playback_upstream import Playback, framed
+from tests.support.ports import free_port
+from tests.support.responses_wire import answer
+from tests.support.servers import serving
 
 RUN = [sys.executable, "-m", "scripts.run_local"]
 

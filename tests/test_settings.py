@@ -11,12 +11,12 @@ import pytest
 from gateway.backends import open_backend
 from gateway.errors import NotConfigured
 from gateway.settings import Settings, SettingsError, read_settings
-from tests.callers import calling, chat, unread
-from tests.environment import ROOT, bare_environment, names_of_settings
-from tests.playback import framed
-from tests.recorder import Recorder
-from tests.responses_wire import answer
-from tests.servers import serving
+from tests.support.callers import calling, chat, unread
+from tests.support.environment import ROOT, bare_environment, names_of_settings
+from tests.support.playback_upstream import framed
+from tests.support.recording_upstream import Recorder
+from tests.support.responses_wire import answer
+from tests.support.servers import serving
 
 PROJECT = "https://x.services.ai.azure.com/api/projects/p"
 OTHER = "https://y.services.ai.azure.com/api/projects/q"

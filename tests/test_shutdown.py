@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.bare import Wire, bare_upstream
-from tests.grammar import native_ending
-from tests.ports import free_port
-from tests.processes import Process, environment, running, uvicorn
-from tests.sockets import begin, read_all, read_until
-from tests.waiting import eventually
+from tests.support.ports import free_port
+from tests.support.processes import Process, environment, running, uvicorn
+from tests.support.raw_socket_callers import begin, read_all, read_until
+from tests.support.raw_socket_upstream import Wire, bare_upstream
+from tests.support.stream_grammar import native_ending
+from tests.support.waiting import eventually
 
 Start = Callable[..., Any]
 

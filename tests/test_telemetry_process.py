@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from tests.callers import events_of
-from tests.collector import Collector
-from tests.environment import bare_environment
-from tests.servers import serving
+from tests.support.callers import events_of
+from tests.support.environment import bare_environment
+from tests.support.otlp_collector import Collector
+from tests.support.servers import serving
 
 
 def lines_of(emulator: str, chat: dict[str, str], head: dict[str, str], **settings: str) -> tuple[str, str]:

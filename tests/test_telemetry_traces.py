@@ -10,9 +10,9 @@ import pytest
 
 from gateway.settings import Settings
 from gateway.telemetry.names import SPAN_ATTRIBUTES
-from tests.callers import calling, chat, classic, events_of, foundry, openai
-from tests.collector import Collector, Span
-from tests.servers import serving
+from tests.support.callers import calling, chat, classic, events_of, foundry, openai
+from tests.support.otlp_collector import Collector, Span
+from tests.support.servers import serving
 
 API_KEY = "0123456789abcdef0123456789abcdef"
 MARKER = "Xylophone-4711"

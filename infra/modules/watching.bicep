@@ -1,6 +1,6 @@
 // What the service's telemetry is for: the workbook that shows it, and the alerts that somebody gets by mail.
 // The queries are files, shown in docs/observability.md and held to the names that the service emits by
-// tests/test_observability.py.
+// tests/test_observability_queries.py.
 param location string
 param tags object
 

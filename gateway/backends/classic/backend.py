@@ -1,7 +1,7 @@
 """Classic agents (`asst_…`, retired on 2027-03-31): threads and runs, one round trip a turn.
 
-Paths and bodies are those of azure-ai-agents 1.1.0, held by `tests/test_requests.py`. A classic run goes on when its
-reader leaves, and keeps its thread locked: so whatever ends a turn early also cancels the run.
+Paths and bodies are those of azure-ai-agents 1.1.0, held by `tests/test_upstream_requests.py`. A classic run goes on
+when its reader leaves, and keeps its thread locked: so whatever ends a turn early also cancels the run.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Foundry agents and Azure OpenAI: conversations and responses.
 
-Paths and bodies are those of azure-ai-projects 2.10 and openai 3.52, held by `tests/test_requests.py`.
+Paths and bodies are those of azure-ai-projects 2.10 and openai 3.52, held by `tests/test_upstream_requests.py`.
 """
 
 import asyncio

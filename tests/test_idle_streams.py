@@ -1,0 +1,77 @@
+"""Streams in which nothing is said for long: pinged from the head on, and ending well. Five minutes: `make soak`."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from gateway.settings import Settings
+from tests.support.callers import calling, classic, foundry, openai
+from tests.support.raw_socket_callers import begin, read_all, read_until
+from tests.support.raw_socket_upstream import Wire, bare_upstream
+from tests.support.stream_grammar import native_ending, simple_ending
+
+
+class Stalled:
+    """An upstream that stops after its first event (or one word) until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    async def play(self, wire: Wire, message: str) -> None:
+        await wire.head()
+        await wire.send(wire.dialect.started)
+        if message == "a word":
+            await wire.send(wire.dialect.delta("Hello"))
+        while not self.go_on.is_set():
+            await wire.pause(0.02)
+        await wire.send(wire.dialect.delta("late"), wire.dialect.finished)
+        await wire.end()
+
+
+@pytest.mark.parametrize("settings", [foundry, classic, openai])
+@pytest.mark.parametrize("path", ["/api/chat", "/api/v1/chat/stream"])
+@pytest.mark.parametrize("message", ["nothing", "a word"])
+def test_a_long_stall_is_pinged_and_ends_well(settings: Callable[..., Settings], path: str, message: str) -> None:
+    stalled = Stalled()
+    with (
+        bare_upstream(stalled.play) as upstream,
+        calling(settings(upstream.url, ping_s=0.05)) as client,
+        begin(str(client.base_url), message, path=path) as connection,
+    ):
+        pinged = read_until(connection, b": ping\n\n")
+        while pinged.count(b": ping") < 10:
+            pinged += connection.recv(65_536)
+        stalled.go_on.set()
+        body, broke_off = read_all(connection)
+    assert not broke_off
+    ending = (native_ending if path == "/api/chat" else simple_ending)(said(pinged + body))
+    assert (ending.text, ending.code) == ("late" if message == "nothing" else "Hellolate", None)
+
+
+def test_the_first_ping_needs_no_word_before_it() -> None:
+    stalled = Stalled()
+    with bare_upstream(stalled.play) as upstream, calling(foundry(upstream.url, ping_s=0.05)) as client:
+        with begin(str(client.base_url), "nothing", path="/api/v1/chat/stream") as connection:
+            assert b"data:" not in read_until(connection, b": ping\n\n")
+        stalled.go_on.set()
+
+
+def test_silence_is_over_at_the_idle_timeout_and_pings_do_not_count() -> None:
+    with bare_upstream(Stalled().play) as upstream:
+        settings: Settings = foundry(upstream.url, ping_s=0.05, upstream_idle_timeout_s=1)
+        with calling(settings) as client, begin(str(client.base_url), "a word") as connection:
+            body, broke_off = read_all(connection)
+    assert not broke_off
+    assert body.count(b": ping") >= 2
+    assert native_ending(said(body)).code == "upstream_timeout"
+
+
+def said(raw: bytes) -> str:
+    """The events of an answer in HTTP chunks."""
+    rest = raw.partition(b"\r\n\r\n")[2]
+    body = b""
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body, rest = body + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
+    return body.decode()

@@ -1,0 +1,100 @@
+"""How much at a time, and how long. Hostile bodies: `test_request_body.py`."""
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from gateway.settings import Settings
+from tests.support.callers import calling, chat, classic, foundry, openai
+from tests.support.raw_socket_callers import begin, read_until
+from tests.support.waiting import eventually
+
+
+def is_overloaded(answer: httpx.Response) -> bool:
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["retryable"]) == (503, "overloaded", True)
+    return answer.headers["retry-after"] == "1"
+
+
+def test_one_stream_too_many_is_refused_at_once_and_health_stays_fast(emulator: str) -> None:
+    with calling(foundry(emulator, max_streams=3)) as client, ExitStack() as held:
+        url = str(client.base_url)
+        for path in ("/api/chat", "/api/v1/chat/stream"):
+            read_until(held.enter_context(begin(url, "[stall]", path=path)), b"content")
+        held.enter_context(begin(url, "[silent]", stream=False))
+        eventually(lambda: len(httpx.get(f"{emulator}/_seen").json()["messages"]) == 3, "three turns are open")
+        before = time.monotonic()
+        for body in ({"message": "hi"}, {"message": "hi", "stream": False}):
+            assert is_overloaded(client.post("/api/chat", json=body))
+        assert is_overloaded(client.post("/api/v1/chat/stream", json={"message": "hi"}))
+        assert client.get("/health").json()["status"] == "healthy"
+        assert time.monotonic() - before < 5
+        held.close()
+        eventually(lambda: client.post("/api/chat", json={"message": "hi"}).status_code == 200, "a place is free")
+    assert len(httpx.get(f"{emulator}/_seen").json()["messages"]) == 4
+
+
+@pytest.mark.parametrize("message", ["hi", "[500]", "[drop]", "[denied]", "[429:30]", "[reset]"])
+def test_a_turn_gives_its_place_back_however_it_ends(message: str, emulator: str) -> None:
+    with calling(classic(emulator, max_streams=1)) as client:
+
+        def got_in(*, stream: bool) -> bool:
+            return client.post("/api/chat", json={"message": message, "stream": stream}).status_code != 503
+
+        for stream in (True, False, True, False):
+            eventually(partial(got_in, stream=stream), "a place is free")
+
+
+@pytest.mark.parametrize("settings", [foundry, classic, openai])
+@pytest.mark.parametrize("message", ["[silent]", "[comments]", "[slow]", "[long:1000000]"])
+def test_json_answers_or_fails_within_its_deadline(
+    settings: Callable[..., Settings], message: str, emulator: str
+) -> None:
+    with calling(settings(emulator, answer_deadline_s=1)) as client:
+        before = time.monotonic()
+        answer = client.post("/api/chat", json={"message": message, "stream": False})
+        assert time.monotonic() - before < 15
+        assert (answer.status_code, answer.json()["code"]) == (504, "upstream_timeout")
+        assert answer.json().get("thread_id") or message in ("[silent]", "[comments]", "[slow]")
+        assert chat(client, "[echo] well")[-1]["full_response"] == "well"
+
+
+def test_a_body_that_does_not_come_is_a_408(monkeypatch: pytest.MonkeyPatch, emulator: str) -> None:
+    monkeypatch.setattr("gateway.web.request_body.BODY_TIMEOUT_S", 0.3)
+    with calling(foundry(emulator)) as client:
+        parts = urlsplit(str(client.base_url))
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            head = "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+            connection.sendall(head.encode() + b'{"message"')
+            answer = read_until(connection, b"}")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b'"code": "request_timeout", "retryable": true' in answer
+        assert chat(client, "[echo] well")[-1]["full_response"] == "well"
+    assert len(httpx.get(f"{emulator}/_seen").json()["messages"]) == 1
+
+
+def test_a_caller_who_leaves_with_half_a_body_is_no_bug(emulator: str, caplog: pytest.LogCaptureFixture) -> None:
+    with calling(foundry(emulator)) as client:
+        parts = urlsplit(str(client.base_url))
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            head = "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
+            connection.sendall(head.encode() + b'{"message"')
+        assert chat(client, "[echo] well")[-1]["full_response"] == "well"
+    assert "a bug" not in caplog.text
+
+
+def test_a_million_characters_are_refused_and_not_read_whole(emulator: str) -> None:
+    with calling(foundry(emulator)) as client:
+        answer = client.post("/api/chat", json={"message": "x" * 1_000_000})
+        assert (answer.status_code, answer.json()["code"]) == (413, "message_too_large")
+        parts = urlsplit(str(client.base_url))
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            head = "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            connection.sendall(f"{head}content-length: 1000000000000\r\n\r\n".encode())
+            assert read_until(connection, b"}").startswith(b"HTTP/1.1 413 ")
