@@ -10,8 +10,8 @@ from tests.support.faults import EXPECTED, ON_EMULATOR, Done, Expected, Status
 
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
 FILES = (
-    "endings", "grammar", "retries", "leaving", "backpressure", "limits", "shutdown", "quiet", "privacy",
-    "real_clients",
+    "endings", "stream_grammar", "retries", "client_disconnect", "backpressure", "stream_limits", "shutdown",
+    "idle_streams", "privacy", "real_clients",
 )  # fmt: skip
 NAMED = set(re.findall(r"`(test_\w+)`", PAGE))
 
