@@ -36,7 +36,7 @@ bench: install ## what the service costs, against its goals (under five minutes)
 	@$(BIN)/python -m bench
 
 bench-cold: install ## what a start costs
-	@$(BIN)/python -m bench.cold
+	@$(BIN)/python -m bench.cold_start
 
 screenshots: install ## docs/images, made anew by the tests
 	@SCREENSHOTS=docs/images $(BIN)/pytest tests/test_page_appearance.py

@@ -58,7 +58,7 @@ class Agent:
         )
 
     def fingerprint(self) -> str:
-        """Kept with each version, so that taking an option out is noticed although the service adds its own."""
+        """A digest, kept with each version: shows the removal of an option, although the service adds its own."""
         text = json.dumps([self.model, self.instructions, self.tools], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -69,18 +69,18 @@ def main() -> None:
     parser.add_argument("--agent", type=Path, default=AGENT, metavar="DIR", help="where agent.yaml is")
     options = parser.parse_args()
     try:
-        print(provisioned(read_settings(), options.agent, options.wait))
+        print(provision(read_settings(), options.agent, options.wait))
     except ProvisionError as e:
         sys.exit(f"agent: {e}")
 
 
-def provisioned(settings: Settings, folder: Path, wait_s: float) -> str:
-    """One line about what was done. Raises ProvisionError."""
+def provision(settings: Settings, folder: Path, wait_s: float) -> str:
+    """Make or update the agent. Return one line about what was done. Raises ProvisionError."""
     endpoint = settings.project_endpoint
     if endpoint is None:
         raise ProvisionError("no project to make it in. Next: `azd provision`, or set AZURE_AI_PROJECT_ENDPOINT.")
     name = settings.azure_ai_agent_id
-    if name and name.startswith("asst_"):
+    if settings.upstream_kind == "classic":
         raise ProvisionError(
             f"{name} is a classic agent, which is not made here. Next: take it with its project "
             "(AZURE_EXISTING_AIPROJECT_RESOURCE_ID), or set AZURE_AI_AGENT_ID to a name."
@@ -88,12 +88,12 @@ def provisioned(settings: Settings, folder: Path, wait_s: float) -> str:
     if name and ":" in name:
         return f"agent: {name} is pinned to a version and left alone"
     wanted = read_agent(folder, name, os.environ.get("AZURE_AI_MODEL_DEPLOYMENT_NAME"))
-    with project_client(endpoint) as client:
-        return _within(wait_s, client, wanted)
+    with create_project_client(endpoint) as client:
+        return _put_with_retries(wait_s, client, wanted)
 
 
 def read_agent(folder: Path, name: str | None, model: str | None) -> Agent:
-    """What agent.yaml says, but for a name or model given. Raises ProvisionError where it does not fit."""
+    """Read agent.yaml; `name` and `model` take precedence. Raises ProvisionError if it is not valid."""
     path = folder / "agent.yaml"
     try:
         described = yaml.safe_load(path.read_text("utf-8"))
@@ -105,11 +105,11 @@ def read_agent(folder: Path, name: str | None, model: str | None) -> Agent:
     return Agent(name or described["name"], model or described["model"], instructions, described["tools"])
 
 
-def project_client(endpoint: str) -> AIProjectClient:
-    """Without a sign-in for http, which settings allow on this machine alone: the emulator."""
+def create_project_client(endpoint: str) -> AIProjectClient:
+    """Return a client, without a sign-in for http, which settings allow for loopback alone: the emulator."""
     if endpoint.startswith("http:") and is_loopback(endpoint):
         policy = AzureKeyCredentialPolicy(AzureKeyCredential("development"), "Authorization", prefix="Bearer")
-        return AIProjectClient(endpoint, _Nobody(), authentication_policy=policy, retry_total=2)
+        return AIProjectClient(endpoint, _NoCredential(), authentication_policy=policy, retry_total=2)
     tenant = os.environ.get("AZURE_TENANT_ID") or ""
     signed_in = ChainedTokenCredential(
         AzureDeveloperCliCredential(tenant_id=tenant, process_timeout=60), AzureCliCredential(process_timeout=60)
@@ -117,42 +117,42 @@ def project_client(endpoint: str) -> AIProjectClient:
     return AIProjectClient(endpoint, signed_in, retry_total=2)
 
 
-class _Nobody(TokenCredential):
+class _NoCredential(TokenCredential):
     """The client asks for a credential even where a policy replaces it."""
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         raise NotImplementedError
 
 
-def _within(wait_s: float, client: AIProjectClient, wanted: Agent) -> str:
-    until, pause_s = time.monotonic() + wait_s, min(10.0, wait_s / 20)
-    said = ""
+def _put_with_retries(wait_s: float, client: AIProjectClient, wanted: Agent) -> str:
+    deadline, pause_s = time.monotonic() + wait_s, min(10.0, wait_s / 20)
+    printed = ""
     while True:
         try:
             return _put(client, wanted)
         except _NotYet as e:
-            if time.monotonic() + pause_s >= until:
+            if time.monotonic() + pause_s >= deadline:
                 raise
-            if str(e) != said:
-                said = str(e)
-                print(f"agent: waiting, up to {wait_s:.0f} s: {said}", flush=True)
+            if str(e) != printed:
+                printed = str(e)
+                print(f"agent: waiting, up to {wait_s:.0f} s: {printed}", flush=True)
             time.sleep(pause_s)
 
 
 def _put(client: AIProjectClient, wanted: Agent) -> str:
     try:
-        latest = _latest(client, wanted.name)
-        if latest and _unchanged(latest, wanted):
+        latest = _find_latest_version(client, wanted.name)
+        if latest and _is_unchanged(latest, wanted):
             return f"agent: {wanted.name} is unchanged (version {latest['version']})"
         made = client.agents.create_version(
             wanted.name, definition=wanted.definition(), metadata={_FINGERPRINT: wanted.fingerprint()}
         )
     except AzureError as e:
-        raise _explained(e, wanted) from e
+        raise _explain(e, wanted) from e
     return f"agent: {wanted.name} {'updated' if latest else 'created'} (version {made.version}, model {wanted.model})"
 
 
-def _latest(client: AIProjectClient, name: str) -> Mapping[str, Any] | None:
+def _find_latest_version(client: AIProjectClient, name: str) -> Mapping[str, Any] | None:
     try:
         agent: AgentDetails = client.agents.get(name)
     except ResourceNotFoundError:
@@ -160,7 +160,7 @@ def _latest(client: AIProjectClient, name: str) -> Mapping[str, Any] | None:
     return agent.versions.latest.as_dict()
 
 
-def _unchanged(latest: Mapping[str, Any], wanted: Agent) -> bool:
+def _is_unchanged(latest: Mapping[str, Any], wanted: Agent) -> bool:
     there = latest["definition"]
     return (
         (latest.get("metadata") or {}).get(_FINGERPRINT) == wanted.fingerprint()
@@ -172,7 +172,7 @@ def _unchanged(latest: Mapping[str, Any], wanted: Agent) -> bool:
 
 
 def _covers(there: Any, wanted: Any) -> bool:
-    """The service may add defaults to a tool; whatever we say must be there."""
+    """Return whether all that we want is there: the service may add defaults to a tool."""
     if isinstance(wanted, dict):
         return isinstance(there, dict) and all(k in there and _covers(there[k], v) for k, v in wanted.items())
     if isinstance(wanted, list):
@@ -180,7 +180,7 @@ def _covers(there: Any, wanted: Any) -> bool:
     return bool(there == wanted)
 
 
-def _explained(error: AzureError, wanted: Agent) -> ProvisionError:
+def _explain(error: AzureError, wanted: Agent) -> ProvisionError:
     if isinstance(error, ServiceRequestError):
         return _NotYet(f"the project cannot be reached ({error.message}). Next: check AZURE_AI_PROJECT_ENDPOINT.")
     status = error.status_code if isinstance(error, HttpResponseError) else None

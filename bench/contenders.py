@@ -1,4 +1,4 @@
-"""Who is measured: the upstream itself, a byte pipe, the usual service, and ours before each kind of upstream."""
+"""Who is measured: the upstream itself, a byte pipe, the SDK baseline, and ours before each kind of upstream."""
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -58,8 +58,8 @@ class Field:
         pipe = self._enter("-m", "bench.pipe", str(port), str(self.upstream.port), port=port, service=True)
         return Contender("byte pipe", "foundry", pipe, relays=False)
 
-    def usual(self) -> Contender:
-        return Contender("usual", "foundry", self._served("bench.usual:app", "foundry"), relays=True)
+    def sdk_baseline(self) -> Contender:
+        return Contender("SDK baseline", "foundry", self._served("bench.sdk_baseline:app", "foundry"), relays=True)
 
     def service(self, kind: Kind, **settings: str) -> Contender:
         return Contender("service", kind, self._served("main:app", kind, settings), relays=True)

@@ -42,7 +42,7 @@ _GUARDED = {
     "RATE_LIMIT": "1000000/minute",
     "MAX_STREAMS_PER_CALLER": "2000",
 }
-_RELAYS = ("usual", "service")
+_RELAYS = ("SDK baseline", "service")
 _ARRIVED = Look("deltas that did not arrive", "none", "%", lambda load: (1 - load.arrived) * 100, 0, max)
 _P50 = Look("delay p50", "≤ 1 ms", "ms", lambda load: quantile(load.delays_ms, 0.5), 1)
 _P99 = Look("delay p99", "≤ 20 ms", "ms", lambda load: quantile(load.delays_ms, 0.99), 20)
@@ -55,8 +55,14 @@ _CORE = Look("share of a whole core", "", "%", lambda load: load.cpu_share * 100
 async def first_chunks(field: Field) -> list[Row]:
     """One caller at a time, 50 ms before each of the upstream's answers, everything warm."""
     services = [(field.service(kind), later) for kind, later in product(KINDS, (False, True))]
-    usual, pipe = field.usual(), field.pipe()
-    runs = [*((field.direct(kind), False) for kind in KINDS), (pipe, False), (usual, False), (usual, True), *services]
+    sdk_baseline, pipe = field.sdk_baseline(), field.pipe()
+    runs = [
+        *((field.direct(kind), False) for kind in KINDS),
+        (pipe, False),
+        (sdk_baseline, False),
+        (sdk_baseline, True),
+        *services,
+    ]
     await measure.plan(field.upstream, deltas=20, delay_ms=50)
     times: dict[tuple[str, str, bool], list[float]] = {}
     for turn, (contender, later) in product(range(14), runs):
@@ -72,7 +78,7 @@ def _first_chunk_row(kind: str, later: bool, times: dict[tuple[str, str, bool], 
     cells = {"direct": shown(direct, "ms"), "service": shown(ours, "ms")}
     if kind == "foundry":
         cells |= {"byte pipe": shown(times["byte pipe", kind, False], "ms")}
-        cells |= {"usual": shown(times["usual", kind, later], "ms")}
+        cells |= {"SDK baseline": shown(times["SDK baseline", kind, later], "ms")}
     what = f"first chunk, {kind}, {'later turn' if later else 'first turn'}"
     return Row(what, "≤ 1.10 × direct", cells, f"{ratio:.3f} ×", ratio <= 1.10)
 
@@ -80,11 +86,11 @@ def _first_chunk_row(kind: str, later: bool, times: dict[tuple[str, str, bool], 
 async def delta_cpu(field: Field) -> list[Row]:
     """One stream as fast as it goes, 16 deltas in each of the upstream's writes; then eight at once, one in each."""
     rows = []
-    contenders = [field.pipe(), field.usual(), *(field.service(kind) for kind in KINDS)]
+    contenders = [field.pipe(), field.sdk_baseline(), *(field.service(kind) for kind in KINDS)]
     for streams, burst in ((1, 16), (8, 1)):
         used: dict[tuple[str, str], list[float]] = {}
         for turn, contender in product(range(6), contenders):
-            deltas = 1_500 if contender.name == "usual" else 24_000 // streams
+            deltas = 1_500 if contender.name == "SDK baseline" else 24_000 // streams
             await measure.plan(field.upstream, deltas=deltas, burst=burst)
             cost = await measure.cpu_per_delta_us(contender, deltas, streams)
             if turn:
@@ -94,7 +100,7 @@ async def delta_cpu(field: Field) -> list[Row]:
 
 
 def _delta_row(kind: str, how: str, used: dict[tuple[str, str], list[float]]) -> Row:
-    others = {name: shown(used[name, kind], "µs") for name in ("byte pipe", "usual") if (name, kind) in used}
+    others = {name: shown(used[name, kind], "µs") for name in ("byte pipe", "SDK baseline") if (name, kind) in used}
     ours = used["service", kind]
     cells = {**others, "service": shown(ours, "µs")}
     what, cost = f"CPU per delta, {kind}, {how}", median(ours)
@@ -104,24 +110,24 @@ def _delta_row(kind: str, how: str, used: dict[tuple[str, str], list[float]]) ->
 
 
 async def many_streams(field: Field) -> list[Row]:
-    """500 streams at 30 deltas/s for 8 s each, begun over 4 s, three times; pipe and usual once."""
-    direct, pipe, usual, service = _foundry(field)
+    """500 streams at 30 deltas/s for 8 s each, begun over 4 s, three times; pipe and SDK baseline once."""
+    direct, pipe, sdk_baseline, service = _foundry(field)
     asked = Demand(500, 240, 4)
     await measure.plan(field.upstream, deltas=asked.deltas, pace=asked.pace)
     loads: Loads = {}
-    for contender in (service, direct, pipe, usual, service, direct, service):
+    for contender in (service, direct, pipe, sdk_baseline, service, direct, service):
         loads.setdefault(contender.name, []).append(await measure.load(contender, asked))
     return [Row("500 streams at 30 deltas/s"), *(look.row(loads) for look in (_ARRIVED, _P50, _P99, _HEALTH, _CORE))]
 
 
 async def idle_streams(field: Field) -> list[Row]:
-    """1,000 streams that wait, on a fresh process each time; 50 for the usual service."""
+    """1,000 streams that wait, on a fresh process each time; 50 for the SDK baseline."""
     await measure.plan(field.upstream, deltas=2, hold=1)
     foundry = [await measure.idle_stream_kib(field.service("foundry"), 1_000) for _ in range(3)]
     classic = [await measure.idle_stream_kib(field.service("classic"), 1_000) for _ in range(3)]
-    usual = [await measure.idle_stream_kib(field.usual(), 50)]
+    sdk_baseline = [await measure.idle_stream_kib(field.sdk_baseline(), 50)]
     return [
-        _idle_row("1,000 idle streams, foundry: each", foundry, {"usual": shown(usual, "KiB")}),
+        _idle_row("1,000 idle streams, foundry: each", foundry, {"SDK baseline": shown(sdk_baseline, "KiB")}),
         _idle_row("  classic", classic, {}),
     ]
 
@@ -133,12 +139,12 @@ def _idle_row(what: str, kib: list[float], others: dict[str, str]) -> Row:
 
 async def quarter_core(field: Field) -> list[Row]:
     """50 streams at 30 deltas/s for 5 s, three times."""
-    direct, pipe, usual, service = _foundry(field)
+    direct, pipe, sdk_baseline, service = _foundry(field)
     asked = Demand(50, 150, 2)
     await measure.plan(field.upstream, deltas=asked.deltas, pace=asked.pace)
     loads: Loads = {"direct": [await measure.load(direct, asked), await measure.load(direct, asked)]}
     hows = set()
-    for contender in (service, pipe, usual, service, pipe, service):
+    for contender in (service, pipe, sdk_baseline, service, pipe, service):
         with limited(contender.process, 0.25) as how:
             hows.add(how)
             loads.setdefault(contender.name, []).append(await measure.load(contender, asked))
@@ -147,11 +153,11 @@ async def quarter_core(field: Field) -> list[Row]:
 
 
 async def leaving(field: Field) -> list[Row]:
-    """20 callers at a time leave after three deltas of thirty a second; 200 in all, 60 of the usual service."""
+    """20 callers at a time leave after three deltas of thirty a second; 200 in all, 60 of the SDK baseline."""
     services = [field.service("foundry"), field.service("classic")]
     gaps: dict[tuple[str, str], list[float]] = {}
     await measure.plan(field.upstream, deltas=600, pace=30)
-    for contender, rounds in ((field.direct("foundry"), 4), (field.pipe(), 4), (field.usual(), 3)):
+    for contender, rounds in ((field.direct("foundry"), 4), (field.pipe(), 4), (field.sdk_baseline(), 3)):
         gaps[contender.name, "foundry"] = await measure.leaving_ms(contender, field.upstream, 20, rounds)
     for service in services:
         gaps[service.name, service.kind] = await measure.leaving_ms(service, field.upstream, 20, 10)
@@ -165,7 +171,7 @@ def _leaving_row(kind: str, gaps: dict[tuple[str, str], list[float]]) -> Row:
 
 
 def _foundry(field: Field) -> tuple[Contender, Contender, Contender, Contender]:
-    return field.direct("foundry"), field.pipe(), field.usual(), field.service("foundry")
+    return field.direct("foundry"), field.pipe(), field.sdk_baseline(), field.service("foundry")
 
 
 async def access(field: Field) -> list[Row]:

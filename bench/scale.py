@@ -1,6 +1,6 @@
 """How the cost grows with the streams: `python -m bench.scale [--plot docs/scale.svg]`. Ten minutes at most.
 
-One full core for the service, the usual service and the pipe; then a half and a quarter of a core for the service,
+One full core for the service, the SDK baseline and the pipe; then a half and a quarter of a core for the service,
 to say what such a replica carries.
 """
 
@@ -59,7 +59,7 @@ async def _all(field: Field) -> dict[str, list[Point]]:
     until = time.monotonic() + _LIMIT_S
     lines = {
         "service": await _grown(field.service("foundry"), 1, until),
-        "usual": await _grown(field.usual(), 1, until),
+        "SDK baseline": await _grown(field.sdk_baseline(), 1, until),
         "byte pipe": await _grown(field.pipe(), 1, until),
     }
     for cores in (0.5, 0.25):

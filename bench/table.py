@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from bench.measure import median
 
 WIDTHS = (37, 22, 22, 22, 22)
-COLUMNS = ("direct", "byte pipe", "usual", "service")
+COLUMNS = ("direct", "byte pipe", "SDK baseline", "service")
 
 
 @dataclass

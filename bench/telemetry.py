@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from bench import measure
 from bench.__main__ import about, prepare
-from bench.cold import CHAT, answered_ms
+from bench.cold_start import CHAT, answered_ms
 from bench.contenders import Contender, Field, environment, opened
 from bench.measure import Demand, median
 from bench.noise import Noise

@@ -49,7 +49,7 @@ class Seen:
     closed_ns: dict[int, int] = field(default_factory=dict)
 
 
-class Upstream:
+class UpstreamClient:
     def __init__(self) -> None:
         self.plan = Plan()
         self.seen = Seen()
@@ -63,7 +63,7 @@ class Upstream:
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: UpstreamClient) -> None:
         self._upstream = upstream
         self._received = b""
         self._speech: Speech | None = None
@@ -205,7 +205,7 @@ def _object(path: str) -> bytes:
 
 
 async def _serve(port: int) -> None:
-    upstream = Upstream()
+    upstream = UpstreamClient()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(upstream), "127.0.0.1", port, backlog=2_048)
     await server.serve_forever()

@@ -24,7 +24,7 @@ def main() -> None:
         server_header=False,
         proxy_headers=False,  # X-Forwarded-For is believed by TRUSTED_HOPS alone
         ws="none",
-        timeout_keep_alive=75,  # longer than a proxy in front keeps its idle connections
+        timeout_keep_alive=75,  # longer than most proxies in front keep an idle connection
     )
 
 

@@ -1,4 +1,4 @@
-"""create_app(): the whole service put together. Knows all the others."""
+"""create_app(): the assembly of the service. Knows all the others."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -9,42 +9,42 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
-from gateway.access.access_control import Gate, Gated
-from gateway.access.identity import Identity
+from gateway.access.access_control import AccessControl, AccessMiddleware
+from gateway.access.identity.base import Identity
 from gateway.backends.base import Backend
-from gateway.server import drained_on_signals, remember
+from gateway.server import drain_on_signals, remember_connection
 from gateway.settings import Settings, read_settings
 from gateway.telemetry import configure_logs
-from gateway.turns.chat_service import Service
-from gateway.web.middleware import Bugs, Cors, RequestIds, SafeHeaders
-from gateway.web.openapi import describe
-from gateway.web.problems import answer_with_problems
+from gateway.turns.chat_service import ChatService
+from gateway.web.middleware import Cors, ErrorMiddleware, RequestIds, SecurityHeaders
+from gateway.web.openapi import add_openapi_document
+from gateway.web.problems import add_problem_handlers
 from gateway.web.routes import Routes
-from gateway.web.turn_response import left
+from gateway.web.turn_response import answer_client_disconnect
 
 _DESCRIPTION = "A streaming chat API in front of Azure AI agents."
 
 
 class _App(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        remember(scope, send)
+        remember_connection(scope, send)
         await super().__call__(scope, receive, send)
 
 
 def create_app(
     settings: Settings | None = None, backend: Backend | None = None, identity: Identity | None = None
 ) -> FastAPI:
-    """Raises SettingsError where the environment has a bad value. What is given is closed with the app."""
+    """Raises SettingsError for a bad value in the environment. `backend` and `identity` are closed with the app."""
     if settings is None:
         settings = read_settings()
         configure_logs(settings.log_level, settings.log_format)
-    service = Service(settings, backend)
-    gate = Gate(settings, identity)
+    chat_service = ChatService(settings, backend)
+    access_control = AccessControl(settings, identity)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        async with gate.opened(), service.opened():
-            with drained_on_signals(service.turns, settings.drain_s, service.reporter.flush):
+        async with access_control.lifespan(), chat_service.lifespan():
+            with drain_on_signals(chat_service.turns, settings.drain_s, chat_service.reporter.flush):
                 yield
 
     app = _App(
@@ -58,26 +58,26 @@ def create_app(
         openapi_url="/openapi.json" if settings.docs else None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours: telemetry/
         middleware=[
-            Middleware(SafeHeaders),
+            Middleware(SecurityHeaders),
             Middleware(RequestIds),
             _cors(settings),
-            Middleware(Bugs),
-            Middleware(Gated, gate=gate, easy_auth=settings.auth == "easyauth"),
+            Middleware(ErrorMiddleware),
+            Middleware(AccessMiddleware, access_control=access_control, easy_auth=settings.auth == "easyauth"),
         ],
     )
-    app.include_router(Routes(service).router)
+    app.include_router(Routes(chat_service).router)
     if settings.chat_page:
         from gateway.page import page_routes  # noqa: PLC0415  off in production: nothing of it is loaded
 
         app.router.routes.extend(page_routes())
-    answer_with_problems(app)
-    app.add_exception_handler(ClientDisconnect, left)
-    describe(app)
+    add_problem_handlers(app)
+    app.add_exception_handler(ClientDisconnect, answer_client_disconnect)
+    add_openapi_document(app)
     return app
 
 
 def _cors(settings: Settings) -> Middleware:
-    """Credentials for origins that are named; never for `*`."""
+    """Allow credentials for origins that are named; never for `*`."""
     return Middleware(
         Cors,
         allow_origins=settings.allowed_origins,

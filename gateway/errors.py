@@ -1,7 +1,7 @@
-"""Every failure a caller can meet: code, status, whether to try again, and the words.
+"""Every error that a caller can get: code, status, whether a retry can help, and the public message.
 
 One class for each thing that a caller would do differently. `str(error)` is for the log and may name
-anything; only `title`, `public_message` and the figures leave the house.
+anything; only `title`, `public_message` and the numbers leave the service.
 
 GatewayError
 ├── the caller's request:  InvalidRequest UnreadableRequest NotFound MethodNotAllowed RequestTimeout
@@ -21,7 +21,7 @@ from gateway.events import RunFailed
 
 
 class GatewayError(Exception):
-    """`cause` is for the log alone. Instance values override those of the class where one case differs."""
+    """`cause` is for the log alone. The keyword arguments override the values of the class for one case."""
 
     code: ClassVar[str]
     status: ClassVar[int]
@@ -196,13 +196,13 @@ class UpstreamTimeout(GatewayError):
 BY_CODE: dict[str, type[GatewayError]] = {error.code: error for error in reversed(GatewayError.__subclasses__())}
 
 
-def whole_seconds(seconds: float) -> int:
-    """Up, and at least one: a caller who comes too early is sent away again."""
+def round_up_seconds(seconds: float) -> int:
+    """Round up, to at least one second: a caller who retries too early is refused again."""
     return max(1, -int(-seconds // 1))
 
 
-def restored(failed: RunFailed) -> GatewayError:
-    """The error that a RunFailed was made of, for where it is a status after all."""
+def error_from_event(failed: RunFailed) -> GatewayError:
+    """Return the error that a RunFailed was made of, for the JSON mode, where it is a status."""
     return BY_CODE[failed.code](
         public_message=failed.message, retryable=failed.retryable, retry_after_s=failed.retry_after_s
     )

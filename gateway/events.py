@@ -1,4 +1,4 @@
-"""What happens in a turn: the few words that backends and protocols share. Imports nothing of ours."""
+"""What happens in a turn: the vocabulary that backends and protocols share. Imports nothing of ours."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +24,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Always first, exactly once. `thread_id` is what continues the conversation."""
+    """Always first, exactly once. `thread_id` continues the conversation."""
 
     thread_id: str
     run_id: str
@@ -39,7 +39,7 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """Last. `usage` is None where the upstream tells none."""
+    """Last. `usage` is None if the upstream gives none."""
 
     finish_reason: FinishReason
     usage: Usage | None
@@ -47,7 +47,7 @@ class RunCompleted:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """Last, instead of RunCompleted. `message` is for the caller's eyes; the code is from `errors.py`."""
+    """Last, instead of RunCompleted. `message` is the public one; `code` is from `errors.py`."""
 
     code: str
     message: str

@@ -16,10 +16,13 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from gateway.settings_access import AccessSettings
 
+UpstreamKind = Literal["foundry", "classic", "openai"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 _PROJECT_ENDPOINTS = ("AZURE_AI_PROJECT_ENDPOINT", "FOUNDRY_PROJECT_ENDPOINT", "PROJECT_ENDPOINT")
 _AGENT_IDS = ("AZURE_AI_AGENT_ID", "AZURE_AI_AGENT_NAME")
+_POOL_SIZES = ("CONVERSATION_POOL_SIZE", "CONVERSATION_STOCK")
+_ALIASES = (_PROJECT_ENDPOINTS, _AGENT_IDS, _POOL_SIZES)
 VAULT_REFERENCE = re.compile(r"(^|,)\s*(akvs://|@Microsoft\.KeyVault\()", re.IGNORECASE)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*|null")
 
@@ -58,22 +61,26 @@ class Settings(AccessSettings):
         (),
         description="origins whose pages may call (CORS), comma-separated; `*` for all, without credentials",
     )
-    conversation_stock: int = Field(
-        1, ge=0, le=100, description="conversations made ahead, so that a first turn is one round trip; 0 for none"
+    conversation_pool_size: int = Field(
+        1,
+        ge=0,
+        le=100,
+        validation_alias=AliasChoices(*_POOL_SIZES),
+        description="conversations created ahead of their first turn, so that it is one round trip; 0 for none",
     )
     max_streams: int = Field(200, gt=0, description="most answers at a time on one replica")
     max_message_chars: int = Field(32_000, gt=0, description="longest message, in characters")
     max_body_bytes: int = Field(1_048_576, gt=0, description="largest request body, in bytes")
     upstream_idle_timeout_s: Positive = Field(120, description="longest silence of the agent, in seconds")
     answer_deadline_s: Positive = Field(220, description='longest wait for an answer with `"stream": false`')
-    send_timeout_s: Positive = Field(60, description="a caller who reads nothing for so long is dropped")
+    send_timeout_s: Positive = Field(60, description="longest time in which a client reads nothing, in seconds")
     drain_s: float = Field(
         25, ge=0, allow_inf_nan=False, description="how long open answers may go on after SIGTERM, in seconds"
     )
     ping_s: float = Field(15, ge=0, allow_inf_nan=False, description="pause between `: ping` comments; 0 for none")
     chat_page: bool = Field(False, description="serve the chat page at `/` and the browser client at `/chat-client.js`")
     applicationinsights_connection_string: SecretStr | None = Field(
-        None, description="Application Insights, where traces and figures go"
+        None, description="Application Insights, where traces and metrics go"
     )
     otel_exporter_otlp_endpoint: str | None = Field(
         None, pattern=r"^https?://[^/?#]+[^?#]*$", description="any OpenTelemetry collector (OTLP over HTTP), the same"
@@ -88,61 +95,73 @@ class Settings(AccessSettings):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _stripped(cls, value: object) -> object:
+    def _strip(cls, value: object) -> object:
         return value.strip() if isinstance(value, str) else value
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_vault_references(cls, value: object) -> object:
-        """azd and Container Apps resolve these in some places; where they did not, the text would be the secret."""
+        """azd and Container Apps resolve these in some places; elsewhere the text itself would be the secret."""
         if isinstance(value, str) and VAULT_REFERENCE.search(value):
             raise ValueError("is a reference to a key vault that nobody resolved: set the value itself")
         return value
 
     @field_validator("allowed_origins", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_origins(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(origin.strip().rstrip("/").lower() for origin in value.split(",") if origin.strip())
 
     @field_validator("allowed_origins")
     @classmethod
-    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not all(_ORIGIN.fullmatch(origin) for origin in value):
             raise ValueError("must be origins such as https://example.com, comma-separated, or *")
         return value
 
     @field_validator("log_level", mode="before")
     @classmethod
-    def _upper(cls, value: object) -> object:
+    def _uppercase(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
     @field_validator("azure_ai_endpoint", "azure_ai_project_endpoint", "azure_openai_endpoint")
     @classmethod
-    def _endpoint(cls, value: str | None) -> str | None:
-        return value and checked_endpoint(value)
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        return value and check_endpoint(value)
 
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod
-    def _base(cls, value: str | None) -> str | None:
+    def _strip_slash(cls, value: str | None) -> str | None:
         return value and value.rstrip("/")
 
     @field_validator("otel_instrumentation_genai_capture_message_content", mode="before")
     @classmethod
-    def _captured(cls, value: object) -> object:
-        """The convention's words; events of their own are not made, so that `event_only` captures nothing."""
+    def _parse_capture_mode(cls, value: object) -> object:
+        """Accept the values of the OTel convention. We emit no log events, so `event_only` captures nothing."""
         words = {"no_content": False, "event_only": False, "span_only": True, "span_and_event": True}
         return words.get(value.lower(), value) if isinstance(value, str) else value
 
     @field_validator("azure_openai_endpoint")
     @classmethod
-    def _resource(cls, value: str | None) -> str | None:
+    def _strip_openai_path(cls, value: str | None) -> str | None:
         return value and value.removesuffix("/openai/v1").removesuffix("/openai")
 
     @property
+    def upstream_kind(self) -> UpstreamKind:
+        """What these settings are for, complete or not: the id of a classic agent begins with `asst_`."""
+        if self.azure_ai_agent_id is None:
+            return "openai"
+        return "classic" if self.azure_ai_agent_id.startswith("asst_") else "foundry"
+
+    @property
+    def upstream_endpoint(self) -> str | None:
+        """The base of the upstream's addresses; None if it is not set."""
+        return self.azure_openai_endpoint if self.upstream_kind == "openai" else self.project_endpoint
+
+    @property
     def project_endpoint(self) -> str | None:
-        """`https://<account>.services.ai.azure.com/api/projects/<project>`, however it was given."""
+        """`https://<account>.services.ai.azure.com/api/projects/<project>`, in whichever form it was given."""
         if self.azure_ai_project_endpoint:
             return self.azure_ai_project_endpoint
         endpoint = self.azure_ai_endpoint
@@ -154,8 +173,8 @@ class Settings(AccessSettings):
         return f"{host}/api/projects/{self.azure_ai_project_name}"
 
 
-def checked_endpoint(value: str) -> str:
-    """Without its trailing slash. Raises ValueError: https is asked for anywhere but on this machine."""
+def check_endpoint(value: str) -> str:
+    """Return the URL without its trailing slash. Raises ValueError: anything but loopback must be https."""
     url = urlsplit(value)
     if not url.hostname or url.scheme not in ("https", "http") or url.query or url.fragment or url.username:
         raise ValueError("must be a URL such as https://name.services.ai.azure.com")
@@ -177,15 +196,15 @@ def is_loopback(url: str) -> bool:
 
 
 def read_settings(env_file: str | None = ".env") -> Settings:
-    """Raises SettingsError."""
+    """Read the environment and `env_file`. Raises SettingsError."""
     sources = (os.environ, dotenv_values(env_file) if env_file else {})
     for source in sources:
-        for aliases in (_PROJECT_ENDPOINTS, _AGENT_IDS):
+        for aliases in _ALIASES:
             _refuse_two_values(source, aliases)
     try:
         return Settings(_env_file=env_file)
     except ValidationError as error:
-        raise SettingsError(f"chat-api: {_sentence(error, sources)}") from None
+        raise SettingsError(f"chat-api: {_explain(error, sources)}") from None
 
 
 def _refuse_two_values(source: Mapping[str, str | None], aliases: tuple[str, ...]) -> None:
@@ -194,10 +213,10 @@ def _refuse_two_values(source: Mapping[str, str | None], aliases: tuple[str, ...
         raise SettingsError(f"chat-api: {' and '.join(given)} name the same setting with different values.")
 
 
-def _sentence(error: ValidationError, sources: Iterable[Mapping[str, str | None]]) -> str:
+def _explain(error: ValidationError, sources: Iterable[Mapping[str, str | None]]) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     name = str(first["loc"][0]).upper()
-    aliases = next((names for names in (_PROJECT_ENDPOINTS, _AGENT_IDS) if name in names), (name,))
+    aliases = next((names for names in _ALIASES if name in names), (name,))
     given = next((alias for source in sources for alias in aliases if source.get(alias)), name)
     reason = first["msg"].removeprefix("Value error, ")
     return f"{given}: {reason[:1].lower()}{reason[1:]}."

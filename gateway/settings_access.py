@@ -1,6 +1,6 @@
-"""The settings of who may talk, in which conversation and how often: a part of `settings.Settings`.
+"""The settings of access control: who may call, in which conversation, how often. A part of `settings.Settings`.
 
-Whatever would leave the door open by mistake is refused here: half a configuration, or one without effect.
+Whatever would leave the service open by mistake is refused here: half a configuration, or one without effect.
 """
 
 import hashlib
@@ -82,15 +82,15 @@ class AccessSettings(BaseSettings):
 
     @field_validator("auth_audience", "conversation_keys", "rate_limit", mode="before")
     @classmethod
-    def _listed(cls, value: object) -> object:
-        return _entries(value) if isinstance(value, str) else value
+    def _split_list(cls, value: object) -> object:
+        return _split_entries(value) if isinstance(value, str) else value
 
     @field_validator("api_keys", mode="before")
     @classmethod
-    def _named_digests(cls, value: object) -> object:
+    def _parse_digests(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        found = [_API_KEY.fullmatch(entry) for entry in _entries(value)]
+        found = [_API_KEY.fullmatch(entry) for entry in _split_entries(value)]
         if not all(found):
             raise ValueError("must be name:SHA-256 pairs, the digest in 64 hexadecimal digits")
         if any(match and match[2].lower() == _DIGEST_OF_NOTHING for match in found):
@@ -99,14 +99,14 @@ class AccessSettings(BaseSettings):
 
     @field_validator("conversation_keys")
     @classmethod
-    def _long(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _check_key_length(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key.get_secret_value().encode()) < _KEY_BYTES for key in keys):
             raise ValueError(f"needs at least {_KEY_BYTES} bytes in each: `openssl rand -hex 32` makes one")
         return keys
 
     @field_validator("auth_tenant_id")
     @classmethod
-    def _tenant(cls, tenant: str | None) -> str | None:
+    def _check_tenant(cls, tenant: str | None) -> str | None:
         if tenant and not GUID.fullmatch(tenant.lower()):
             raise ValueError("must be the tenant's id, 8-4-4-4-12 hexadecimal digits")
         return tenant and tenant.lower()
@@ -114,7 +114,7 @@ class AccessSettings(BaseSettings):
     @field_validator("auth_role")
     @classmethod
     def _require_scope_or_role(cls, role: str | None, info: ValidationInfo) -> str | None:
-        """Every app registration of a tenant can get a token for every audience in it."""
+        """Raises ValueError: every app registration of a tenant can get a token for every audience in it."""
         if info.data.get("auth") == "entra" and not (role or info.data.get("auth_scope")):
             raise ValueError(
                 "must be set with AUTH=entra, unless AUTH_SCOPE is: without either, every program of the tenant could "
@@ -124,21 +124,21 @@ class AccessSettings(BaseSettings):
 
     @field_validator("rate_limit")
     @classmethod
-    def _rates(cls, rates: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_rates(cls, rates: tuple[str, ...]) -> tuple[str, ...]:
         if not all(RATE.fullmatch(rate) for rate in rates):
             raise ValueError("must be like 20/minute, of second, minute, hour, day; several with commas")
         return rates
 
     @field_validator("rate_limit_storage_uri")
     @classmethod
-    def _redis(cls, uri: SecretStr | None) -> SecretStr | None:
+    def _check_redis_uri(cls, uri: SecretStr | None) -> SecretStr | None:
         if uri and not uri.get_secret_value().startswith(("redis://", "rediss://")):
             raise ValueError("must begin with redis:// or rediss://")
         return uri
 
     @field_validator(*dict.fromkeys((*_ONLY_WITH, *_NEEDED)))
     @classmethod
-    def _fits_auth(cls, value: object, info: ValidationInfo) -> object:
+    def _check_fits_auth(cls, value: object, info: ValidationInfo) -> object:
         auth, name = info.data.get("auth", "none"), str(info.field_name)
         if value and auth not in _ONLY_WITH.get(name, (auth,)):
             raise ValueError(f"has no effect with AUTH={auth}: it needs AUTH={_ONLY_WITH[name][0]}")
@@ -147,5 +147,5 @@ class AccessSettings(BaseSettings):
         return value
 
 
-def _entries(value: str) -> tuple[str, ...]:
+def _split_entries(value: str) -> tuple[str, ...]:
     return tuple(entry.strip() for entry in value.split(",") if entry.strip())

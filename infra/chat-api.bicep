@@ -32,7 +32,8 @@ param upstreamIdleTimeoutS string = ''
 param answerDeadlineS string = ''
 param sendTimeoutS string = ''
 param pingS string = ''
-param conversationStock string = ''
+param conversationPoolSize string = ''
+param conversationStock string = '' // its former name
 param chatPage string = ''
 param otelInstrumentationGenaiCaptureMessageContent string = ''
 param logLevel string = ''
@@ -100,6 +101,7 @@ var settings = {
   SEND_TIMEOUT_S: sendTimeoutS
   DRAIN_S: drainS
   PING_S: pingS
+  CONVERSATION_POOL_SIZE: conversationPoolSize
   CONVERSATION_STOCK: conversationStock
   CHAT_PAGE: chatPage
   OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: otelInstrumentationGenaiCaptureMessageContent

@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from agent.__main__ import AGENT, ProvisionError, provisioned
+from agent.__main__ import AGENT, ProvisionError
+from agent.__main__ import provision as provision_agent
 from tests.support.callers import unread
 from tests.support.servers import serving
 
@@ -24,7 +25,7 @@ NAME = "missing-until-made"  # the emulator has every agent but those called mis
 
 def provision(url: str, folder: Path = AGENT, wait_s: float = 0) -> str:
     settings = unread(azure_ai_project_endpoint=f"{url}/api/projects/p", azure_ai_agent_id=NAME)
-    return provisioned(settings, folder, wait_s)
+    return provision_agent(settings, folder, wait_s)
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -186,7 +187,7 @@ def test_misspelt_key_in_the_description_is_refused(emulator: str, agent: Path) 
 
 def test_pinned_agent_is_left_alone() -> None:
     settings = unread(azure_ai_project_endpoint="http://127.0.0.1:9/api/projects/p", azure_ai_agent_id="agent:1")
-    assert provisioned(settings, AGENT, 0) == "agent: agent:1 is pinned to a version and left alone"
+    assert provision_agent(settings, AGENT, 0) == "agent: agent:1 is pinned to a version and left alone"
 
 
 def test_hook_makes_the_agent_of_a_project_that_azd_made(emulator: str) -> None:

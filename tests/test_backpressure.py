@@ -56,7 +56,7 @@ def test_a_caller_who_does_not_read_stops_the_upstream(settings: Callable[..., S
         eventually(lambda: not upstream.open, "the upstream is left")
 
 
-def test_an_upstream_that_never_pauses_is_left_too() -> None:
+def test_a_disconnect_from_an_upstream_that_never_pauses_closes_it_too() -> None:
     """Who is always ready never waits, and is never cancelled there."""
     flood = Flood()
     with bare_upstream(flood.play) as upstream, calling(foundry(upstream.url)) as client:

@@ -36,7 +36,7 @@ def all_left(emulator: str, streams: int = 1) -> None:
 
 
 @UPSTREAMS
-def test_leaving_in_mid_stream_closes_the_upstream(settings: Callable[..., Settings], emulator: str) -> None:
+def test_a_disconnect_in_mid_stream_closes_the_upstream(settings: Callable[..., Settings], emulator: str) -> None:
     with calling(settings(emulator)) as client:
         connection = begin(str(client.base_url), "[stall]")
         while b"chunk" not in connection.recv(65_536):
@@ -48,7 +48,7 @@ def test_leaving_in_mid_stream_closes_the_upstream(settings: Callable[..., Setti
 
 @UPSTREAMS
 @pytest.mark.parametrize("stream", [True, False])
-def test_leaving_before_the_first_event_closes_the_upstream(
+def test_a_disconnect_before_the_first_event_closes_the_upstream(
     settings: Callable[..., Settings], stream: bool, emulator: str
 ) -> None:
     with calling(settings(emulator)) as client:
@@ -60,7 +60,9 @@ def test_leaving_before_the_first_event_closes_the_upstream(
 
 
 @UPSTREAMS
-def test_leaving_while_json_is_awaited_closes_the_upstream(settings: Callable[..., Settings], emulator: str) -> None:
+def test_a_disconnect_while_json_is_awaited_closes_the_upstream(
+    settings: Callable[..., Settings], emulator: str
+) -> None:
     with calling(settings(emulator)) as client:
         connection = begin(str(client.base_url), "[stall]", stream=False)
         eventually(lambda: seen(emulator)["streams"]["opened"], "the turn is upstream")
@@ -70,7 +72,7 @@ def test_leaving_while_json_is_awaited_closes_the_upstream(settings: Callable[..
 
 @UPSTREAMS
 @pytest.mark.parametrize("wait_s", [0.0, 1.0])
-def test_leaving_without_reading_closes_the_upstream(
+def test_a_disconnect_without_reading_closes_the_upstream(
     settings: Callable[..., Settings], wait_s: float, emulator: str
 ) -> None:
     with calling(settings(emulator)) as client:
@@ -110,7 +112,7 @@ def test_a_run_whose_answer_was_lost_is_found_and_cancelled_too() -> None:
     assert upstream.cancelled == ["run_ours"]
 
 
-def test_the_next_message_may_come_at_once_after_leaving(emulator: str) -> None:
+def test_the_next_message_may_come_at_once_after_a_disconnect(emulator: str) -> None:
     with calling(classic(emulator)) as client:
         thread_id = chat(client, "[echo] hi")[0]["thread_id"]
         begin(str(client.base_url), "[stall]", thread_id=thread_id).close()
@@ -169,7 +171,7 @@ def test_there_is_nothing_to_stop_where_nothing_runs(settings: Callable[..., Set
             assert answer.json()["code"] == ("conversation_not_found" if other == "../x" else "no_active_run")
 
 
-def test_three_hundred_classic_streams_left_one_after_the_other(emulator: str) -> None:
+def test_three_hundred_classic_streams_whose_clients_disconnect(emulator: str) -> None:
     """The classic SDK leaks each of them, and hangs after a hundred."""
     with calling(classic(emulator)) as client:
         for _ in range(300):
@@ -182,7 +184,7 @@ def test_three_hundred_classic_streams_left_one_after_the_other(emulator: str) -
 
 
 @pytest.mark.parametrize("agent", ["agent", "asst_1"])
-def test_streams_left_at_random_moments_leave_nothing_behind(agent: str, emulator: str) -> None:
+def test_disconnects_at_random_moments_leak_nothing(agent: str, emulator: str) -> None:
     env = environment(emulator, AZURE_AI_AGENT_ID=agent, MAX_STREAMS="1000", LOG_LEVEL="ERROR")
     with running(uvicorn("tests.support.instrumented_app:app"), env) as service:
 

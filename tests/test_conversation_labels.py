@@ -3,20 +3,20 @@
 import asyncio
 from typing import cast
 
-from gateway.backends.http_client import Upstream
+from gateway.backends.http_client import UpstreamClient
 from gateway.backends.responses.backend import FoundryAgent, ResponsesBackend
 from gateway.errors import UpstreamUnavailable
 from gateway.events import Turn
 
 
 class Locked:
-    async def ask(self, *_: object) -> None:
+    async def request_json(self, *_: object) -> None:
         raise UpstreamUnavailable("locked while its run lasts")
 
 
 def test_one_given_up_while_its_run_lasts_leaves_the_run_alone() -> None:
     async def given_up() -> asyncio.Future[None]:
-        backend = ResponsesBackend(cast("Upstream", Locked()), FoundryAgent("agent"), conversations_ahead=0)
+        backend = ResponsesBackend(cast("UpstreamClient", Locked()), FoundryAgent("agent"), pool_size=0)
         over = asyncio.get_running_loop().create_future()
         writing = asyncio.create_task(backend._write_label("conv_1", Turn("Hi", None, "c"), over))
         await asyncio.sleep(0)

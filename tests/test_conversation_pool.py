@@ -2,10 +2,10 @@
 
 import asyncio
 
-from gateway.backends.responses.conversation_pool import Stock
+from gateway.backends.responses.conversation_pool import ConversationPool
 
 
-def test_one_that_is_being_made_is_given_back_though_nobody_waits_for_it_any_more() -> None:
+def test_one_that_is_being_created_goes_back_to_the_pool_if_its_waiter_is_cancelled() -> None:
     async def closed_early() -> list[str]:
         may_go_on, dropped = asyncio.Event(), list[str]()
 
@@ -16,14 +16,14 @@ def test_one_that_is_being_made_is_given_back_though_nobody_waits_for_it_any_mor
         async def drop(thread_id: str) -> None:
             dropped.append(thread_id)
 
-        stock = Stock(1, make, drop)
-        stock.refill()
-        waiting = asyncio.create_task(stock.ready())
+        pool = ConversationPool(1, make, drop)
+        pool.refill()
+        waiting = asyncio.create_task(pool.wait_until_filled())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
         may_go_on.set()
-        await stock.aclose()
+        await pool.aclose()
         return dropped
 
     assert asyncio.run(closed_early()) == ["conv_1"]

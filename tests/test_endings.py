@@ -197,7 +197,7 @@ def endings(client: httpx.Client) -> tuple[Ending, Ending, tuple[int, str]]:
 STARTED, HELLO = RunStarted("t", "r"), TextDelta("Hello")
 
 
-def test_a_bug_of_ours_before_the_first_event_is_a_500() -> None:
+def test_an_unhandled_exception_before_the_first_event_is_a_500() -> None:
     bodies: list[dict[str, Any]] = [{"message": "hi"}, {"message": "hi", "stream": False}]
     with calling_broken(bug=ValueError("secret")) as client:
         for body in bodies:
@@ -206,7 +206,7 @@ def test_a_bug_of_ours_before_the_first_event_is_a_500() -> None:
             assert "secret" not in answer.text
 
 
-def test_a_bug_of_ours_in_mid_stream_is_one_error() -> None:
+def test_an_unhandled_exception_in_mid_stream_is_one_error() -> None:
     with calling_broken(STARTED, HELLO, bug=ValueError("secret")) as client:
         expected = Ending("Hello", InternalError.code)
         assert endings(client) == (expected, expected, (500, "internal_error"))

@@ -5,7 +5,7 @@ import base64
 import httpx
 import pytest
 
-from gateway.access.handles import threads_for
+from gateway.access.handles import create_handles
 from gateway.access.identity.entra import Entra
 from gateway.app import create_app
 from gateway.settings import Settings
@@ -28,7 +28,7 @@ def two_callers(mode: str, tenant: Tenant) -> tuple[Headers, Headers]:
 @pytest.mark.parametrize(("mode", "settings"), [("entra", ENTRA), ("key", KEY), ("easyauth", EASY)])
 def test_a_conversation_belongs_to_whoever_began_it(emulator: str, mode: str, settings: dict[str, str]) -> None:
     with a_tenant() as tenant:
-        made = foundry(emulator, **settings, conversation_stock=0)
+        made = foundry(emulator, **settings, conversation_pool_size=0)
         identity = Entra(made, tenant.url) if mode == "entra" else None
         with calling_app(create_app(made, identity=identity)) as client:
             ann, ben = two_callers(mode, tenant)
@@ -58,8 +58,8 @@ def bad_handles(own: str) -> list[str]:
 
 def signed_for(settings: Settings, mode: str, upstream_id: str) -> str:
     """A right handle for ann, of a conversation that the upstream does not know."""
-    owner = {"entra": f"entra:{TENANT}/person-1", "key": "key:ann", "easyauth": "easyauth:aad/ann"}[mode]
-    return threads_for(settings).handle(upstream_id, owner)
+    subject = {"entra": f"entra:{TENANT}/person-1", "key": "key:ann", "easyauth": "easyauth:aad/ann"}[mode]
+    return create_handles(settings).to_handle(upstream_id, subject)
 
 
 def test_without_sign_in_a_handle_is_a_capability(emulator: str) -> None:
@@ -86,7 +86,7 @@ def test_keys_rotate_without_losing_conversations(emulator: str) -> None:
     assert refused(handle_from(newer, first)) == (404, "conversation_not_found")
 
 
-def test_stopping_goes_through_the_same_door(emulator: str) -> None:
+def test_stopping_goes_through_the_same_access_control(emulator: str) -> None:
     with calling_app(create_app(classic(emulator, **KEY))) as client:
         ann, ben = {"x-api-key": KEYS["ann"]}, {"x-api-key": KEYS["ben"]}
         own = ask(client, ann).json()["thread_id"]

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from gateway.settings import Settings, SettingsError, read_settings
-from gateway.telemetry.logs import JsonLines, TextLines
+from gateway.telemetry.logs import JsonFormatter, TextFormatter
 from tests.support.callers import calling, unread
 from tests.test_request_body import refused
 
@@ -93,7 +93,7 @@ def test_the_docs_can_be_switched_off() -> None:
             assert refused(client.get(path)) == (404, "not_found")
 
 
-@pytest.mark.parametrize("form", [JsonLines(), TextLines()])
+@pytest.mark.parametrize("form", [JsonFormatter(), TextFormatter()])
 def test_a_callers_words_cannot_forge_a_line_of_the_log(form: logging.Formatter) -> None:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
@@ -102,7 +102,7 @@ def test_a_callers_words_cannot_forge_a_line_of_the_log(form: logging.Formatter)
     handler.emit(logging.LogRecord("gateway", logging.INFO, "", 0, "%s: %s", ("code", words), None))
     assert len(written.getvalue().splitlines()) == 1
     assert "\x1b" not in written.getvalue()
-    if isinstance(form, JsonLines):
+    if isinstance(form, JsonFormatter):
         assert json.loads(written.getvalue())["message"] == f"code: {words}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.errors import BY_CODE
-from gateway.telemetry.logs import JsonLines
+from gateway.telemetry.logs import JsonFormatter
 from gateway.telemetry.names import UNITS
 from tests.support.application_insights import Insights
 from tests.support.callers import calling, chat, foundry
@@ -75,7 +75,7 @@ def test_what_the_queries_ask_of_the_log_is_in_its_lines(emulator: str, caplog: 
     with calling(foundry(emulator)) as client:
         chat(client, "[fail]")
         client.post("/api/chat", json={})
-    lines: list[dict[str, Any]] = [json.loads(JsonLines().format(record)) for record in caplog.records]
+    lines: list[dict[str, Any]] = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
     assert {"turn", "refused"} <= {line["event"] for line in lines}
     assert asked(r"\bline\.(\w+)") - {field for line in lines for field in line} == set()
     assert asked(r'line\.event == "(\w+)"') <= {"turn", "refused", "log"}

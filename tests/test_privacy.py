@@ -139,7 +139,7 @@ HOSTILE: list[tuple[str, bytes, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "headers"), HOSTILE)
-def test_what_is_refused_at_the_door_is_not_repeated(
+def test_what_a_refused_request_said_is_not_repeated(
     path: str, body: bytes, headers: dict[str, str], emulator: str, logs: io.StringIO
 ) -> None:
     with calling(foundry(emulator)) as client:
@@ -179,7 +179,7 @@ class Buggy:
     async def aclose(self) -> None: ...
 
 
-def test_a_bug_of_ours_tells_its_place_and_not_its_words(logs: io.StringIO) -> None:
+def test_an_unhandled_exception_is_logged_with_its_location_and_without_its_message(logs: io.StringIO) -> None:
     with calling_app(create_app(unread(), Buggy())) as client:
         for message in (SAID, f"{SAID} later", f"{SAID} task"):
             answers = ask_all_ways(client, message)
@@ -192,7 +192,7 @@ def test_a_bug_of_ours_tells_its_place_and_not_its_words(logs: io.StringIO) -> N
     assert "ValueError at test_privacy.py" in logs.getvalue()
 
 
-def test_who_leaves_or_does_not_read_is_not_repeated(emulator: str, logs: io.StringIO) -> None:
+def test_who_disconnects_or_does_not_read_is_not_repeated(emulator: str, logs: io.StringIO) -> None:
     def over() -> bool:
         streams = httpx.get(f"{emulator}/_seen").json()["streams"]
         return len(streams["left"]) == len(streams["opened"]) == 2

@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.access.callers import anonymous, client_address
-from gateway.access.rate_limits import SharedRates, Windows, limit_from
+from gateway.access.callers import anonymous_caller_from, find_client_address
+from gateway.access.rate_limits import FixedWindows, SharedRateLimits, limit_from_rate
 from tests.support.callers import calling, foundry, unread
 from tests.test_request_body import refused
 
@@ -66,12 +66,12 @@ def test_each_caller_has_a_count_of_their_own(emulator: str) -> None:
 )
 def test_the_address_is_what_the_outermost_trusted_proxy_saw(hops: int, forwarded: str, address: str) -> None:
     scope = {"client": ("10.0.0.1", 1), "headers": [(b"x-forwarded-for", forwarded.encode())] if forwarded else []}
-    assert str(client_address(scope, hops)) == address
+    assert str(find_client_address(scope, hops)) == address
 
 
 def test_a_line_with_many_ipv6_addresses_is_one_caller() -> None:
     one, other = ({"client": (f"2001:db8:1:2::{end}", 1), "headers": []} for end in (1, 99))
-    assert anonymous(one, 0) == anonymous(other, 0)
+    assert anonymous_caller_from(one, 0) == anonymous_caller_from(other, 0)
 
 
 def test_one_caller_may_not_hold_every_stream(emulator: str) -> None:
@@ -190,7 +190,7 @@ def test_when_redis_hangs_nobody_waits_for_it_for_long(emulator: str, redis: Red
 
 
 def test_a_window_ends_and_the_wait_that_was_told_holds() -> None:
-    windows = Windows(60)
+    windows = FixedWindows(60)
     assert windows.count("ann", 1000.0) == (1, 60.0)
     assert windows.count("ann", 1059.5) == (2, 0.5)
     assert windows.count("ben", 1059.5) == (1, 60.0)
@@ -199,7 +199,7 @@ def test_a_window_ends_and_the_wait_that_was_told_holds() -> None:
 
 
 def test_windows_that_have_ended_are_forgotten() -> None:
-    windows = Windows(60)
+    windows = FixedWindows(60)
     for n in range(1000):
         windows.count(f"caller {n}", n)
     assert len(windows) == 60
@@ -209,7 +209,7 @@ def test_windows_that_have_ended_are_forgotten() -> None:
 
 
 def test_too_many_callers_are_not_kept_and_the_newest_still_count() -> None:
-    windows = Windows(86_400, max_callers=1000)
+    windows = FixedWindows(86_400, max_callers=1000)
     for n in range(3000):
         windows.count(f"caller {n}", float(n))
     assert len(windows) == 1000
@@ -221,7 +221,7 @@ def test_a_count_costs_the_same_however_many_callers_were_seen() -> None:
     """It runs on the loop that relays the streams. A walk over all callers would make it a hundred times as dear."""
 
     def seconds_of_a_count(callers: int) -> float:
-        windows, took = Windows(86_400, max_callers=callers // 2), []
+        windows, took = FixedWindows(86_400, max_callers=callers // 2), []
         for n in range(callers):
             windows.count(f"address:{n}", n / callers)
         for n in range(2_000):
@@ -235,7 +235,7 @@ def test_a_count_costs_the_same_however_many_callers_were_seen() -> None:
 
 
 def test_rates_are_read_as_they_are_written() -> None:
-    limits = [limit_from(rate) for rate in ("20/minute", "5/10 minutes", "3/2hour", "1/day", "2/30 second")]
+    limits = [limit_from_rate(rate) for rate in ("20/minute", "5/10 minutes", "3/2hour", "1/day", "2/30 second")]
     assert [(limit.amount, limit.window_s) for limit in limits] == [(20, 60), (5, 600), (3, 7200), (1, 86_400), (2, 30)]
     assert [limit.name for limit in limits[:2]] == ["20 per 1 minute", "5 per 10 minute"]
 
@@ -255,15 +255,15 @@ def test_no_key_stays_in_redis_for_ever(emulator: str, redis: Redis) -> None:
         assert 0 < int(wire.readline()[1:]) <= 86_400
 
 
-def test_redis_away_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unavailable_redis_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     async def count() -> None:
-        rates = SharedRates(unread(rate_limit="9/day", rate_limit_storage_uri="redis://127.0.0.1:9/0"))
+        rates = SharedRateLimits(unread(rate_limit="9/day", rate_limit_storage_uri="redis://127.0.0.1:9/0"))
         for _ in range(5):
             await rates.count("ann")
-            rates._away_until = 0.0  # as if time had passed
+            rates._redis_paused_until = 0.0  # as if time had passed
         await rates.aclose()
 
     asyncio.run(count())
     assert [record.getMessage() for record in caplog.records] == [
-        "Redis is away, callers are counted on this replica alone: ConnectionError"
+        "Redis unavailable, rate limits are per replica: ConnectionError"
     ]

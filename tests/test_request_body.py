@@ -163,7 +163,7 @@ def test_all_origins_get_no_credentials() -> None:
         assert "access-control-allow-credentials" not in answer.headers
 
 
-def test_a_bug_of_ours_is_a_problem_too_and_inside_cors() -> None:
+def test_an_unhandled_exception_is_a_problem_too_and_inside_cors() -> None:
     from gateway.app import create_app  # noqa: PLC0415
     from tests.support.callers import calling_app  # noqa: PLC0415
 

@@ -11,12 +11,12 @@ from azure.core.pipeline import PipelineRequest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from gateway.backends.http_client import Upstream
+from gateway.backends.http_client import UpstreamClient
 from gateway.backends.responses.backend import FoundryAgent, ResponsesBackend
 from gateway.backends.upstream_auth import Policy
 from gateway.events import RunCompleted, Turn
 from gateway.settings import Settings
-from gateway.turns.run_turn import Clock, run_turn
+from gateway.turns.run_turn import TurnTimeout, run_turn
 from tests.support.callers import calling, chat, classic, foundry, openai, text_of
 from tests.support.faults import ON_BARE_SOCKET, ON_EMULATOR, Expected, Status, play
 from tests.support.ports import free_port
@@ -114,7 +114,7 @@ class BeforeTheSecondTry(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
         if self.tries == 2:
             self._act()
 
-    async def ready(self) -> None: ...
+    async def ensure_signed_in(self) -> None: ...
 
     async def aclose(self) -> None: ...
 
@@ -134,9 +134,9 @@ def test_a_connection_refused_is_tried_again_until_someone_listens() -> None:
 
 
 async def _last_event(url: str, sign_in: BeforeTheSecondTry) -> object:
-    upstream = Upstream(url, sign_in, 5)
-    backend = ResponsesBackend(upstream, FoundryAgent("agent"), conversations_ahead=0)
+    upstream = UpstreamClient(url, sign_in, 5)
+    backend = ResponsesBackend(upstream, FoundryAgent("agent"), pool_size=0)
     try:
-        return [batch async for batch in run_turn(backend, Turn("hi", None, "c"), Clock(10))][-1][-1]
+        return [batch async for batch in run_turn(backend, Turn("hi", None, "c"), TurnTimeout(10))][-1][-1]
     finally:
         await backend.aclose()

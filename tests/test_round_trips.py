@@ -27,10 +27,10 @@ def asked(emulator: str) -> list[str]:
     ],
     ids=["foundry", "openai", "classic"],
 )
-def test_without_a_stock(
+def test_without_a_conversation_pool(
     emulator: str, settings_for: Callable[..., Settings], first: list[str], later: list[str]
 ) -> None:
-    with calling(settings_for(emulator, conversation_stock=0)) as client:
+    with calling(settings_for(emulator, conversation_pool_size=0)) as client:
         client.get("/ready")
         asked(emulator)
         events = chat(client, "[echo] hi")
@@ -40,7 +40,9 @@ def test_without_a_stock(
 
 
 @pytest.mark.parametrize("settings_for", [foundry, openai])
-def test_with_a_stock_a_first_turn_starts_with_its_run(emulator: str, settings_for: Callable[..., Settings]) -> None:
+def test_with_a_conversation_pool_a_first_turn_starts_with_its_run(
+    emulator: str, settings_for: Callable[..., Settings]
+) -> None:
     with calling(settings_for(emulator)) as client:
         wait_for_the_stock(emulator)
         for _ in range(3):
@@ -77,14 +79,14 @@ def test_where_there_are_no_conversations_responses_are_chained() -> None:
     assert lost.json()["code"] == "conversation_not_found"
 
 
-def test_a_stocked_conversation_is_used_once(emulator: str) -> None:
-    with calling(foundry(emulator, conversation_stock=2)) as client:
+def test_a_prepared_conversation_is_used_once(emulator: str) -> None:
+    with calling(foundry(emulator, conversation_pool_size=2)) as client:
         threads = [chat(client, "[echo] hi")[0]["thread_id"] for _ in range(6)]
     assert len(set(threads)) == 6
 
 
-def test_what_nobody_used_is_given_back(emulator: str) -> None:
-    with calling(foundry(emulator, conversation_stock=2)) as client:
+def test_unused_prepared_conversations_are_deleted(emulator: str) -> None:
+    with calling(foundry(emulator, conversation_pool_size=2)) as client:
         client.get("/ready")
         wait_for_the_stock(emulator)
     assert "DELETE" in {request.partition(" ")[0] for request in asked(emulator)}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.backends import open_backend
+from gateway.backends import create_backend
 from gateway.errors import NotConfigured
 from gateway.settings import Settings, SettingsError, read_settings
 from tests.support.callers import calling, chat, unread
@@ -76,6 +76,11 @@ def test_the_project_endpoint_however_it_is_given(given: dict[str, str], env: En
 @pytest.mark.parametrize("value", ["asst_abc123", "my-agent", "my-agent:3"])
 def test_the_agent_however_it_is_named(name: str, value: str, env: Environment) -> None:
     assert env.read(**{name: value}).azure_ai_agent_id == value
+
+
+@pytest.mark.parametrize("name", ["CONVERSATION_POOL_SIZE", "CONVERSATION_STOCK"])
+def test_the_conversation_pool_by_its_new_and_its_former_name(name: str, env: Environment) -> None:
+    assert env.read(**{name: "3"}).conversation_pool_size == 3
 
 
 @pytest.mark.parametrize("end", ["", "/", "/openai", "/openai/", "/openai/v1", "/openai/v1/"])
@@ -200,7 +205,7 @@ def test_two_names_of_one_setting_with_different_values_are_refused(env: Environ
 )
 def test_what_is_missing_is_named_and_nothing_else_answers_instead(given: dict[str, str], missing: str) -> None:
     with pytest.raises(NotConfigured) as refused:
-        asyncio.run(open_backend(unread(**given)))
+        asyncio.run(create_backend(unread(**given)))
     assert refused.value.public_message == f"{missing} is not set. `make run` runs without Azure."
 
 
@@ -211,7 +216,7 @@ def test_an_agent_wins_over_azure_openai(agent: bool) -> None:
         key = {"azure_openai_deployment_name": "gpt", "azure_openai_api_key": "key"}
         project = {"azure_ai_project_endpoint": f"{url}/api/projects/p", "azure_ai_agent_id": "agent"}
         chosen = {**key, **(project if agent else {})}
-        with calling(unread(azure_openai_endpoint=url, conversation_stock=0, **chosen)) as client:
+        with calling(unread(azure_openai_endpoint=url, conversation_pool_size=0, **chosen)) as client:
             chat(client, "Hi")
     assert recorder.sent[-1].path == f"{'/api/projects/p' if agent else ''}/openai/v1/responses"
 

@@ -110,7 +110,7 @@ def test_stream_that_ends_without_words_fails() -> None:
     assert "no_answer" in done.stderr
 
 
-def test_closed_door_passes_and_one_that_should_be_closed_does_not(emulator: str) -> None:
+def test_a_closed_service_passes_and_one_that_should_be_closed_does_not(emulator: str) -> None:
     key = {"auth": "key", "api_keys": "ann:" + "0" * 64, "conversation_keys": "x" * 32}
     with serving(create_app(foundry(emulator, **key))) as url:
         closed = smoke_test(url, 20, auth="key")

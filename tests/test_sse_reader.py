@@ -47,5 +47,5 @@ def test_halves_are_joined_wherever_a_text_is_cut(text: str, cuts: list[int]) ->
     marks = [0, *sorted(min(2 * cut, len(units)) for cut in cuts), len(units)]
     pieces = [units[a:b].decode("utf-16-le", "surrogatepass") for a, b in itertools.pairwise(marks)]
     surrogates = Surrogates()
-    joined = "".join(map(surrogates.join, pieces)) + surrogates.rest()
+    joined = "".join(map(surrogates.join, pieces)) + surrogates.flush()
     assert joined == units.decode("utf-16-le", "replace")

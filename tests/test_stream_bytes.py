@@ -148,7 +148,7 @@ def test_the_first_chunk_is_there_before_the_last_is_made() -> None:
             assert "last" in "".join(lines)
 
 
-def test_a_quiet_stream_is_pinged() -> None:
+def test_an_idle_stream_is_pinged() -> None:
     playback = Playback(framed([created()]), 0.7, framed([delta("x"), completed()]))
     with serving(playback.app) as upstream, calling(foundry(upstream, ping_s=0.2)) as client:
         got = client.post("/api/chat", json={"message": "Hi"}).text

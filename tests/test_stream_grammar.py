@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given, settings
 
 from gateway.backends.base import Backend
 from gateway.backends.classic.backend import ClassicBackend
-from gateway.backends.http_client import Upstream, UpstreamStream
+from gateway.backends.http_client import UpstreamClient, UpstreamStream
 from gateway.backends.responses.backend import Deployment, FoundryAgent, ResponsesBackend
 from gateway.errors import GatewayError
 from gateway.events import Event, RunStarted, Turn
-from gateway.protocols.native import Answer, NativeEncoder
+from gateway.protocols.native import JsonAnswer, NativeEncoder
 from gateway.protocols.simple import SimpleEncoder
 from gateway.telemetry.upstream_calls import UpstreamCall
-from gateway.turns.run_turn import Clock, run_turn
+from gateway.turns.run_turn import TurnTimeout, run_turn
 from tests.support.callers import calling, classic, foundry
 from tests.support.raw_socket_upstream import Wire, bare_upstream
 from tests.support.strategies import CLASSIC_DONE, RESPONSE_DONE, Said, streams
@@ -44,11 +44,11 @@ class PlayedUpstream:
         self._pieces = pieces
         self._answer: dict[str, Any] = {"id": "conv_1"} if conversations else {"data": []}
 
-    async def ask(self, *_: Any, **__: Any) -> dict[str, Any]:
+    async def request_json(self, *_: Any, **__: Any) -> dict[str, Any]:
         return self._answer
 
     @asynccontextmanager
-    async def stream(self, *_: Any, **__: Any) -> AsyncGenerator[UpstreamStream]:
+    async def open_stream(self, *_: Any, **__: Any) -> AsyncGenerator[UpstreamStream]:
         stream = UpstreamStream(cast("Any", Played(self._pieces)), UpstreamCall("POST", "", 0))
         try:
             yield stream
@@ -57,24 +57,26 @@ class PlayedUpstream:
 
 
 def foundry_backend(pieces: list[bytes]) -> Backend:
-    return ResponsesBackend(cast("Upstream", PlayedUpstream(pieces, conversations=True)), FoundryAgent("agent"), 0)
+    return ResponsesBackend(
+        cast("UpstreamClient", PlayedUpstream(pieces, conversations=True)), FoundryAgent("agent"), 0
+    )
 
 
 def openai_backend(pieces: list[bytes]) -> Backend:
-    backend = ResponsesBackend(cast("Upstream", PlayedUpstream(pieces, conversations=True)), Deployment("gpt"), 0)
+    backend = ResponsesBackend(cast("UpstreamClient", PlayedUpstream(pieces, conversations=True)), Deployment("gpt"), 0)
     backend._has_conversations = False
     return backend
 
 
 def classic_backend(pieces: list[bytes]) -> Backend:
-    return ClassicBackend(cast("Upstream", PlayedUpstream(pieces, conversations=False)), "asst_1")
+    return ClassicBackend(cast("UpstreamClient", PlayedUpstream(pieces, conversations=False)), "asst_1")
 
 
 async def events_of(backend: Backend) -> list[Event] | GatewayError:
     """The error where nothing was said before it."""
     events: list[Event] = []
     try:
-        async for batch in run_turn(backend, TURN, Clock(5)):
+        async for batch in run_turn(backend, TURN, TurnTimeout(5)):
             assert batch
             events += batch
     except GatewayError as e:
@@ -84,7 +86,7 @@ async def events_of(backend: Backend) -> list[Event] | GatewayError:
 
 
 def check_grammar(events: list[Event]) -> Ending:
-    native, simple, whole = NativeEncoder(TURN, "r"), SimpleEncoder(), Answer(TURN, None)
+    native, simple, whole = NativeEncoder(TURN, "r"), SimpleEncoder(), JsonAnswer(TURN, None)
     ending = native_ending(b"".join(map(native.encode, events)).decode())
     other = simple_ending(b"".join(map(simple.encode, events)).decode())
     for event in events:

@@ -79,7 +79,9 @@ def test_a_body_that_does_not_come_is_a_408(monkeypatch: pytest.MonkeyPatch, emu
     assert len(httpx.get(f"{emulator}/_seen").json()["messages"]) == 1
 
 
-def test_a_caller_who_leaves_with_half_a_body_is_no_bug(emulator: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_disconnect_with_half_a_body_is_no_unhandled_exception(
+    emulator: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with calling(foundry(emulator)) as client:
         parts = urlsplit(str(client.base_url))
         with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:

@@ -68,4 +68,6 @@ def test_a_connection_string_that_nobody_can_read_is_an_error_in_the_log_alone(
 ) -> None:
     with calling(foundry(emulator, applicationinsights_connection_string="InstrumentationKey=oops")) as client:
         assert chat(client, "Hi")[-1]["type"] == "done"
-    assert [r.getMessage().partition(":")[0] for r in caplog.records if r.name.endswith("reporter")] == ["no telemetry"]
+    assert [r.getMessage().partition(":")[0] for r in caplog.records if r.name.endswith("reporter")] == [
+        "telemetry disabled"
+    ]

@@ -80,13 +80,13 @@ def test_repeated_requests_are_counted(emulator: str, collector: Collector) -> N
     assert retries.value == 1
 
 
-def test_open_turns_and_the_stock_are_read_while_the_service_runs(
+def test_open_turns_and_prepared_conversations_are_read_while_the_service_runs(
     emulator: str, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
-    settings = foundry(emulator, otel_exporter_otlp_endpoint=collector.url, conversation_stock=3)
+    settings = foundry(emulator, otel_exporter_otlp_endpoint=collector.url, conversation_pool_size=3)
     with calling(settings) as client:
-        collector.wait_until(lambda: [p.value for p in collector.series("chat_api.conversations.ahead")] == [3])
+        collector.wait_until(lambda: [p.value for p in collector.series("chat_api.conversations.prepared")] == [3])
         with client.stream("POST", "/api/chat", json={"message": "[stall]"}) as got:
             lines = got.iter_lines()
             assert "metadata" in next(lines)

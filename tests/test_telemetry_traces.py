@@ -155,7 +155,7 @@ def test_a_reader_who_leaves_is_no_failure(emulator: str) -> None:
             lines = got.iter_lines()
             assert "metadata" in next(lines)
     turn = only(collector.turns())
-    assert (turn.attributes["chat_api.ending"], turn.failed) == ("left", False)
+    assert (turn.attributes["chat_api.ending"], turn.failed) == ("client_disconnect", False)
     assert outcomes(collector.below(turn))[-1] == ("POST /openai/v1/responses", 200, None)
 
 
@@ -184,8 +184,8 @@ def test_an_azure_openai_turn_is_a_chat_with_a_model(emulator: str) -> None:
     assert (told["gen_ai.request.model"], told["chat_api.upstream"]) == ("gpt", "openai")
 
 
-def test_conversations_made_ahead_belong_to_no_turn(emulator: str) -> None:
-    with observed(emulator, foundry, conversation_stock=2) as (client, collector):
+def test_prepared_conversations_belong_to_no_turn(emulator: str) -> None:
+    with observed(emulator, foundry, conversation_pool_size=2) as (client, collector):
         chat(client, "Hi")
     turn = only(collector.turns())
     ahead = [span for span in collector.spans if span.name.endswith("/conversations") and not span.parent_id]

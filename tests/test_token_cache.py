@@ -18,9 +18,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.app import create_app
-from gateway.backends.token_cache import DevelopmentToken, KeptCredential, credential_for, source_for
+from gateway.backends.token_cache import CachedCredential, DevelopmentToken, create_credential, create_token_source
 from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout
-from gateway.telemetry.exporters import _identity
+from gateway.telemetry.exporters import _credential_option
 from tests.support.callers import calling, foundry
 from tests.support.managed_identity import identified
 from tests.support.ports import free_port
@@ -61,18 +61,18 @@ class Silent(Source):
         raise AssertionError("nobody waits so long")
 
 
-def kept(source: Source) -> KeptCredential:
+def kept(source: Source) -> CachedCredential:
     """With tokens that live for seconds."""
-    return KeptCredential(source, margin_s=0, min_refresh_s=0.01, patience_s=0.2)
+    return CachedCredential(source, margin_s=0, min_refresh_s=0.01, timeout_s=0.2)
 
 
-async def token_of(credential: KeptCredential) -> str:
+async def token_of(credential: CachedCredential) -> str:
     return (await credential.get_token_info(SCOPE)).token
 
 
 def test_the_managed_identity_that_was_set_is_asked_once_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     async def asking() -> set[str]:
-        async with credential_for(ENDPOINT, "identity-7") as credential:
+        async with create_credential(ENDPOINT, "identity-7") as credential:
             first = await asyncio.gather(*(token_of(credential) for _ in range(20)))
             later = await asyncio.gather(*(token_of(credential) for _ in range(20)))
         return {*first, *later}
@@ -86,7 +86,7 @@ def test_the_managed_identity_that_was_set_is_asked_once_for_everybody(monkeypat
 
 def test_without_a_client_id_the_system_assigned_identity_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     async def asking() -> str:
-        async with credential_for(ENDPOINT, None) as credential:
+        async with create_credential(ENDPOINT, None) as credential:
             return await token_of(credential)
 
     with identified(monkeypatch) as identity:
@@ -97,7 +97,7 @@ def test_without_a_client_id_the_system_assigned_identity_is_asked(monkeypatch: 
 def test_the_older_form_gives_the_same_token() -> None:
     async def asking() -> tuple[str, int]:
         source = Source(3_600)
-        async with KeptCredential(source) as credential:
+        async with CachedCredential(source) as credential:
             old, new = await credential.get_token(SCOPE), await credential.get_token_info(SCOPE)
             assert (old.token, old.expires_on) == (new.token, new.expires_on)
         return old.token, source.asked
@@ -107,7 +107,7 @@ def test_the_older_form_gives_the_same_token() -> None:
 
 def test_each_scope_has_its_own_token() -> None:
     async def asking() -> list[str]:
-        async with KeptCredential(Source(3_600, 3_600)) as credential:
+        async with CachedCredential(Source(3_600, 3_600)) as credential:
             return [(await credential.get_token_info(scope)).token for scope in ("a", "b", "a")]
 
     assert asyncio.run(asking()) == ["token 1", "token 2", "token 1"]
@@ -141,7 +141,7 @@ def test_a_valid_token_goes_on_while_refreshing_fails_and_is_tried_again() -> No
 
 def test_a_token_about_to_expire_is_not_sent() -> None:
     async def asking() -> list[str]:
-        async with KeptCredential(Source(20, 3_600)) as credential:
+        async with CachedCredential(Source(20, 3_600)) as credential:
             return [await token_of(credential), await token_of(credential)]
 
     assert asyncio.run(asking()) == ["token 1", "token 2"]
@@ -150,7 +150,7 @@ def test_a_token_about_to_expire_is_not_sent() -> None:
 def test_without_a_token_everybody_is_told_and_the_next_one_tries_again() -> None:
     async def asking() -> str:
         source = Source(0, 3_600)
-        async with KeptCredential(source) as credential:
+        async with CachedCredential(source) as credential:
             told = await asyncio.gather(*(token_of(credential) for _ in range(5)), return_exceptions=True)
             assert {type(failure) for failure in told} == {UpstreamDenied}
             assert source.asked == 1
@@ -170,7 +170,7 @@ def test_an_identity_endpoint_that_says_nothing_is_not_waited_for_long() -> None
 
 def test_one_who_gives_up_waiting_does_not_stop_the_others() -> None:
     async def asking() -> str:
-        async with KeptCredential(Source(3_600)) as credential:
+        async with CachedCredential(Source(3_600)) as credential:
             impatient = asyncio.create_task(token_of(credential))
             patient = asyncio.create_task(token_of(credential))
             await asyncio.sleep(0)
@@ -207,7 +207,7 @@ def test_an_identity_endpoint_is_asked_again_unless_it_says_no_or_much_later(
     status: int, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def asking() -> None:
-        async with credential_for(ENDPOINT, None) as credential:
+        async with create_credential(ENDPOINT, None) as credential:
             await token_of(credential)
 
     with identified(monkeypatch, refuses=status) as identity, pytest.raises(GatewayError) as failure:
@@ -267,7 +267,7 @@ def test_an_empty_token_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = {"access_token": None, "expires_on": in_a_day, "resource": "https://ai.azure.com"}
 
     async def asking() -> list[str]:
-        async with credential_for(ENDPOINT, None) as credential:
+        async with create_credential(ENDPOINT, None) as credential:
             with pytest.raises(UpstreamDenied):
                 await token_of(credential)
             identity.says = {**nothing, "access_token": "a token after all"}
@@ -300,7 +300,7 @@ def test_the_secret_of_the_identity_never_goes_to_a_proxy(emulator: str, monkeyp
         service = create_app(foundry(emulator))
         with serving(service) as service_url, httpx.Client(base_url=service_url, trust_env=False) as client:
             assert client.post("/api/chat", json={"message": "Hi"}).status_code == 200
-        telemetry = _identity("identity-7")["credential"]
+        telemetry = _credential_option("identity-7")["credential"]
         assert isinstance(telemetry, ManagedIdentityCredential)
         assert telemetry.get_token("https://monitor.azure.com/.default").token == "token-of-the-identity"
         telemetry.close()
@@ -329,7 +329,7 @@ def test_nothing_ends_the_refreshing_of_tokens(caplog: pytest.LogCaptureFixture)
 
     asyncio.run(asking())
     (record,) = caplog.records
-    assert record.getMessage().startswith("token refresh failed, the one at hand goes on: RuntimeError at ")
+    assert record.getMessage().startswith("token refresh failed, the cached token stays in use: RuntimeError at ")
 
 
 @pytest.mark.parametrize("answer", [{"access_token": "x", "expires_on": "soon"}, {"access_token": "x"}, [], 7, None])
@@ -337,7 +337,7 @@ def test_an_identity_endpoint_that_talks_nonsense_is_a_failed_sign_in(
     answer: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def asking() -> None:
-        async with credential_for(ENDPOINT, None) as credential:
+        async with create_credential(ENDPOINT, None) as credential:
             await token_of(credential)
 
     with identified(monkeypatch, says=answer), pytest.raises(UpstreamDenied):
@@ -347,13 +347,13 @@ def test_an_identity_endpoint_that_talks_nonsense_is_a_failed_sign_in(
 @pytest.mark.parametrize("host", ["127.0.0.1:8100", "localhost:8100", "[::1]:8100", "127.8.8.8"])
 def test_loopback_without_an_identity_gets_the_development_token(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
-    assert isinstance(source_for(f"http://{host}/api/projects/p", None), DevelopmentToken)
+    assert isinstance(create_token_source(f"http://{host}/api/projects/p", None), DevelopmentToken)
 
 
 @pytest.mark.parametrize("endpoint", [LOOPBACK, ENDPOINT])
 def test_where_there_is_a_managed_identity_it_is_used(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def source() -> object:
-        async with source_for(endpoint, None) as chosen:  # type: ignore[attr-defined]
+        async with create_token_source(endpoint, None) as chosen:  # type: ignore[attr-defined]
             return chosen
 
     with identified(monkeypatch):
@@ -363,6 +363,6 @@ def test_where_there_is_a_managed_identity_it_is_used(endpoint: str, monkeypatch
 @pytest.mark.parametrize("endpoint", [ENDPOINT, "https://localhost:8100/api/projects/p"])
 def test_on_a_laptop_the_command_lines_sign_in_is_used(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IDENTITY_ENDPOINT", raising=False)
-    chosen = source_for(endpoint, None)
+    chosen = create_token_source(endpoint, None)
     assert isinstance(chosen, aio.ChainedTokenCredential)
     assert [type(one) for one in chosen.credentials] == [aio.AzureCliCredential, aio.AzureDeveloperCliCredential]

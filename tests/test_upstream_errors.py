@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gateway.backends.upstream_errors import refusal, run_failure
+from gateway.backends.upstream_errors import error_from_response, error_from_run
 from gateway.errors import GatewayError
 
 TOO_LONG: list[dict[str, Any]] = [
@@ -52,9 +52,9 @@ def meaning(error: GatewayError) -> tuple[str, bool]:
     ],
 )
 def test_what_would_be_refused_again_is_known_as_a_status_and_inside_a_run(error: dict[str, Any], code: str) -> None:
-    assert meaning(run_failure(error, "in a test")) == (code, False)
+    assert meaning(error_from_run(error, "in a test")) == (code, False)
     for body in ({"error": error}, error):
-        assert meaning(refusal(400, {}, json.dumps(body).encode(), None)) == (code, False)
+        assert meaning(error_from_response(400, {}, json.dumps(body).encode(), None)) == (code, False)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_would_be_refused_again_is_known_as_a_status_and_inside_a_run(error
     ],
 )
 def test_words_are_found_in_whatever_body_they_come(body: bytes) -> None:
-    assert meaning(refusal(400, {}, body, None)) == ("conversation_too_long", False)
+    assert meaning(error_from_response(400, {}, body, None)) == ("conversation_too_long", False)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_words_are_found_in_whatever_body_they_come(body: bytes) -> None:
     ],
 )
 def test_a_refusal_that_was_cut_off_is_known_by_what_came(status: int, body: bytes, means: tuple[str, bool]) -> None:
-    assert meaning(refusal(status, {}, body, None)) == means
+    assert meaning(error_from_response(status, {}, body, None)) == means
 
 
 @pytest.mark.parametrize("status", [400, 402, 405, 410, 415, 422, 451])
@@ -100,7 +100,7 @@ def test_a_refusal_of_the_request_is_not_worth_sending_again(status: int) -> Non
         b'{"error": 7}',
         b'{"error": {"code": [1]}}',
     ):
-        error = refusal(status, {}, body, None)
+        error = error_from_response(status, {}, body, None)
         assert meaning(error) == ("run_failed", False)
         assert "try again" not in error.public_message
 
@@ -113,20 +113,20 @@ def test_a_refusal_of_the_request_is_not_worth_sending_again(status: int) -> Non
     ],
 )  # fmt: skip
 def test_a_run_that_failed_by_itself_is_worth_another_try(code: object) -> None:
-    assert meaning(run_failure({"code": code, "message": ["upstream words"]}, "in a test")) == ("run_failed", True)
+    assert meaning(error_from_run({"code": code, "message": ["upstream words"]}, "in a test")) == ("run_failed", True)
 
 
 @pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 529])
 def test_what_passes_by_itself_is_worth_another_try(status: int) -> None:
-    assert meaning(refusal(status, {}, b"", None)) == ("upstream_unavailable", True)
+    assert meaning(error_from_response(status, {}, b"", None)) == ("upstream_unavailable", True)
 
 
 @pytest.mark.parametrize("status", [423, 424, 499])
 def test_a_refusal_that_is_about_something_else_is_worth_another_try(status: int) -> None:
     """424: an MCP server's list of tools could not be had (microsoft/agent-framework#1210)."""
-    assert meaning(refusal(status, {}, b"", None)) == ("run_failed", True)
+    assert meaning(error_from_response(status, {}, b"", None)) == ("run_failed", True)
 
 
 @pytest.mark.parametrize("code", ["rate_limit_exceeded", "RateLimitExceeded", "TooManyRequests", "429"])
 def test_a_rate_limit_inside_a_run_has_more_than_one_spelling(code: str) -> None:
-    assert meaning(run_failure({"code": code}, "in a test")) == ("upstream_rate_limited", True)
+    assert meaning(error_from_run({"code": code}, "in a test")) == ("upstream_rate_limited", True)

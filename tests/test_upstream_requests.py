@@ -59,7 +59,7 @@ def test_a_first_turn_with_a_foundry_agent_is_what_the_sdk_sends() -> None:
 
     recorder = Recorder(RESPONSES)
     with serving(recorder.app) as url:
-        with calling(foundry(url, conversation_stock=0)) as client:
+        with calling(foundry(url, conversation_pool_size=0)) as client:
             chat(client, "Hí", conversation_id="c-1")
         ours = posted(recorder)
         assert ours == posted_by(sdk, recorder, url)
@@ -81,7 +81,9 @@ def test_a_later_turn_with_a_version_of_an_agent_is_what_the_sdk_sends() -> None
 
     recorder = Recorder(RESPONSES)
     with serving(recorder.app) as url:
-        with calling(foundry(url, conversation_stock=0).model_copy(update={"azure_ai_agent_id": "agent:2"})) as client:
+        with calling(
+            foundry(url, conversation_pool_size=0).model_copy(update={"azure_ai_agent_id": "agent:2"})
+        ) as client:
             chat(client, "Hi", thread_id="conv_7")
         assert posted(recorder) == posted_by(sdk, recorder, url) != []
 
@@ -91,7 +93,7 @@ def test_a_refused_function_call_is_answered_as_the_sdk_would() -> None:
         {**RESPONSES, "/items": {"data": []}, "/responses": framed(recorded("responses-function-call"))}
     )
     with serving(recorder.app) as url:
-        with calling(foundry(url, conversation_stock=0)) as client:
+        with calling(foundry(url, conversation_pool_size=0)) as client:
             chat(client, "Hi", thread_id="conv_7")
         ours = posted(recorder)[-1]
 
@@ -172,7 +174,9 @@ def test_ready_reads_the_agent_as_the_sdk_does(agent_id: str, client_of: Any, ge
 
     recorder = Recorder({f"/{agent_id.rpartition(':')[2]}": {"id": agent_id, "object": "agent", "name": "agent"}})
     with serving(recorder.app) as url:
-        with calling(foundry(url, conversation_stock=0).model_copy(update={"azure_ai_agent_id": agent_id})) as client:
+        with calling(
+            foundry(url, conversation_pool_size=0).model_copy(update={"azure_ai_agent_id": agent_id})
+        ) as client:
             assert client.get("/ready").json() == {"status": "ready"}
         ours = list(recorder.sent)
         asyncio.run(sdk(url))
@@ -208,7 +212,7 @@ def test_a_later_turn_with_azure_openai_is_what_the_sdk_sends_but_for_the_key(me
 
     recorder = Recorder(RESPONSES)
     with serving(recorder.app) as url:
-        with calling(openai(url, conversation_stock=0)) as client:
+        with calling(openai(url, conversation_pool_size=0)) as client:
             chat(client, "Hi", thread_id=next(iter(memory.values())))
         (ours,) = posted(recorder)
         (theirs,) = posted_by(sdk, recorder, url)
@@ -226,7 +230,7 @@ def test_a_first_turn_with_azure_openai_makes_a_conversation_or_else_begins_a_ch
 
     recorder = Recorder({"/responses": framed(answer("Hi"))})
     with serving(recorder.app) as url:
-        with calling(openai(url, conversation_stock=0)) as client:
+        with calling(openai(url, conversation_pool_size=0)) as client:
             events = chat(client, "Hi", conversation_id="c-1")
         ours = posted(recorder)
         theirs = posted_by(sdk, recorder, url)
@@ -238,7 +242,7 @@ def test_azure_openai_without_a_key_asks_for_its_own_scope(monkeypatch: pytest.M
     """https://learn.microsoft.com/azure/ai-foundry/openai/how-to/managed-identity"""
     recorder = Recorder(RESPONSES)
     with serving(recorder.app) as url, identified(monkeypatch) as identity:
-        with calling(openai(url, conversation_stock=0, azure_openai_api_key=None)) as client:
+        with calling(openai(url, conversation_pool_size=0, azure_openai_api_key=None)) as client:
             chat(client, "Hi")
         ours = posted(recorder)
     assert {query["resource"] for query in identity.asked} == {"https://cognitiveservices.azure.com"}

@@ -1,52 +1,57 @@
-"""Who may come in, and how often. Deny by default: a new route is behind the gate until it is named here."""
+"""Access control: authentication (AUTH), then the rate limit. Deny by default: a new route needs a sign-in until it is
+named here as public.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access.callers import Caller, anonymous, without_easy_auth
-from gateway.access.identity import Identity, open_identity
+from gateway.access.callers import Caller, anonymous_caller_from, remove_easy_auth_headers
+from gateway.access.identity import create_identity
+from gateway.access.identity.base import Identity
 from gateway.errors import GatewayError, ShuttingDown
 from gateway.settings import Settings
-from gateway.web.problems import refused
+from gateway.web.problems import log_and_respond
 
 Part = TypeVar("Part")
 
 _HEALTH = ("/health", "/api/health")
 
 
-class Rates(Protocol):
-    async def count(self, counted: str) -> None:
-        """Raises RateLimited."""
+class RateLimits(Protocol):
+    async def count(self, rate_limit_key: str) -> None:
+        """Count one POST. Raises RateLimited."""
         ...
 
     async def aclose(self) -> None: ...
 
 
-class Gate:
-    """Opened with the process, behind the socket. What is off is not imported."""
+class AccessControl:
+    """Decides who may call. Its parts load behind the listening socket; what is off is not imported."""
 
     def __init__(self, settings: Settings, identity: Identity | None = None) -> None:
         self._settings = settings
-        self._given = identity
+        self._injected = identity
         self._identity: asyncio.Task[Identity] | None = None
-        self._rates: asyncio.Task[Rates] | None = None
+        self._rate_limits: asyncio.Task[RateLimits] | None = None
 
-    async def admitted(self, scope: Scope) -> Caller:
-        """Raises Unauthenticated, Forbidden, RateLimited; UpstreamUnavailable where nobody can say."""
-        caller = anonymous(scope, self._settings.trusted_hops)
+    async def admit(self, scope: Scope) -> Caller:
+        """Return who is calling.
+
+        Raises Unauthenticated, Forbidden, RateLimited; UpstreamUnavailable if a token's signing keys cannot be fetched.
+        """
+        caller = anonymous_caller_from(scope, self._settings.trusted_hops)
         if self._settings.auth != "none" and not self._is_public(scope):
-            identity = await _opened(self._identity)
-            owner = await identity.owner(Headers(scope=scope))
-            caller = Caller(owner, owner)
+            identity = await _wait_for(self._identity)
+            subject = await identity.authenticate(Headers(scope=scope))
+            caller = Caller(subject, rate_limit_key=subject)
         if self._settings.rate_limit and scope["method"] == "POST":
-            rates = await _opened(self._rates)
-            await rates.count(caller.counted)
+            rate_limits = await _wait_for(self._rate_limits)
+            await rate_limits.count(caller.rate_limit_key)
         return caller
 
     def _is_public(self, scope: Scope) -> bool:
@@ -56,57 +61,64 @@ class Gate:
         return path in _HEALTH or (self._settings.public_pages and not path.startswith("/api/"))
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None]:
-        opening: list[asyncio.Task[Any]] = []
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Load what is on in the background, and close it at the end."""
+        tasks: list[asyncio.Task[Any]] = []
         if self._settings.auth != "none":
-            self._identity = asyncio.create_task(self._open_identity())
-            opening += [self._identity, asyncio.create_task(self._warm())]
+            self._identity = asyncio.create_task(self._create_identity())
+            tasks += [self._identity, asyncio.create_task(self._warm_up())]
         if self._settings.rate_limit:
-            self._rates = asyncio.create_task(_open_rates(self._settings))
-            opening.append(self._rates)
+            self._rate_limits = asyncio.create_task(_create_rate_limits(self._settings))
+            tasks.append(self._rate_limits)
         try:
             yield
         finally:
-            for task in opening:
+            for task in tasks:
                 task.cancel()
-            for made in await asyncio.gather(*opening, return_exceptions=True):
-                if hasattr(made, "aclose"):
-                    await made.aclose()
+            for part in await asyncio.gather(*tasks, return_exceptions=True):
+                if hasattr(part, "aclose"):
+                    await part.aclose()
 
-    async def _open_identity(self) -> Identity:
-        return self._given or await open_identity(self._settings)
+    async def _create_identity(self) -> Identity:
+        return self._injected or await create_identity(self._settings)
 
-    async def _warm(self) -> None:
-        await (await _opened(self._identity)).warm()
-
-
-async def _open_rates(settings: Settings) -> Rates:
-    module = await asyncio.to_thread(import_module, "gateway.access.rate_limits")
-    rates: Rates = module.SharedRates(settings) if settings.rate_limit_storage_uri else module.LocalRates(settings)
-    return rates
+    async def _warm_up(self) -> None:
+        await (await _wait_for(self._identity)).warm()
 
 
-async def _opened(opening: asyncio.Task[Part] | None) -> Part:
-    if opening is None:
+async def _create_rate_limits(settings: Settings) -> RateLimits:
+    create = await asyncio.to_thread(_import_rate_limits, shared=settings.rate_limit_storage_uri is not None)
+    return create(settings)
+
+
+def _import_rate_limits(*, shared: bool) -> Callable[[Settings], RateLimits]:
+    from gateway.access.rate_limits import LocalRateLimits, SharedRateLimits  # noqa: PLC0415  not imported when off
+
+    return SharedRateLimits if shared else LocalRateLimits
+
+
+async def _wait_for(task: asyncio.Task[Part] | None) -> Part:
+    """Raises ShuttingDown before `lifespan` has begun. A waiter that is cancelled does not cancel the task."""
+    if task is None:
         raise ShuttingDown("not open")
-    return await asyncio.shield(opening)
+    return await asyncio.shield(task)
 
 
-class Gated:
-    """Says who is calling (`callers.caller_of`), or sends them away."""
+class AccessMiddleware:
+    """Puts the caller into the request's scope (`callers.get_caller`), or answers with the problem."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, *, easy_auth: bool) -> None:
+    def __init__(self, app: ASGIApp, access_control: AccessControl, *, easy_auth: bool) -> None:
         self._app = app
-        self._gate = gate
+        self._access_control = access_control
         self._easy_auth = easy_auth
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             if not self._easy_auth:
-                scope["headers"] = without_easy_auth(scope["headers"])
+                scope["headers"] = remove_easy_auth_headers(scope["headers"])
             try:
-                scope["caller"] = await self._gate.admitted(scope)
+                scope["caller"] = await self._access_control.admit(scope)
             except GatewayError as e:
-                await refused(e)(scope, receive, send)
+                await log_and_respond(e)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -1,4 +1,7 @@
-"""Who is calling, and from where. Imports nothing of ours."""
+"""Who is calling: the subject that conversations belong to, and the key that rate limits count by.
+
+Imports nothing of ours.
+"""
 
 import ipaddress
 from dataclasses import dataclass
@@ -11,42 +14,50 @@ _EASY_AUTH = (b"x-ms-client-principal", b"x-ms-token-")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`owner` is whom conversations belong to, "" for nobody in particular; `counted` is what limits count by."""
+    """One caller of one request."""
 
-    owner: str
-    counted: str
-    is_local: bool = False
+    subject: str
+    """Whom conversations belong to: a stable, unique id; "" for an anonymous caller."""
+    rate_limit_key: str
+    """What rate limits and the limit of open streams count by."""
+    is_loopback: bool = False
 
 
-def anonymous(scope: Scope, trusted_hops: int) -> Caller:
-    address = client_address(scope, trusted_hops)
+def anonymous_caller_from(scope: Scope, trusted_hops: int) -> Caller:
+    """Return a caller without a subject, counted by network address."""
+    address = find_client_address(scope, trusted_hops)
     if address is None:
-        return Caller("", "address:unknown")
-    whole = ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False)  # a line has a /64
-    return Caller("", f"address:{whole.network_address}", address.is_loopback)
+        return Caller(subject="", rate_limit_key="address:unknown")
+    prefix = 64 if address.version == 6 else 32  # one IPv6 customer usually has a whole /64
+    network = ipaddress.ip_network((address, prefix), strict=False)
+    return Caller(subject="", rate_limit_key=f"address:{network.network_address}", is_loopback=address.is_loopback)
 
 
-def caller_of(scope: Scope) -> Caller:
+def get_caller(scope: Scope) -> Caller:
+    """Return the caller whom `AccessMiddleware` put into the request's scope."""
     caller: Caller = scope["caller"]
     return caller
 
 
-def without_easy_auth(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Without what only Container Apps' authentication may say."""
+def remove_easy_auth_headers(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the headers without those that only Container Apps' authentication may set."""
     return [(name, value) for name, value in headers if not name.lower().startswith(_EASY_AUTH)]
 
 
-def client_address(scope: Scope, trusted_hops: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """What the outermost trusted proxy saw. Never from the left: a caller may write anything there."""
+def find_client_address(scope: Scope, trusted_hops: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that the outermost trusted proxy saw; None if it cannot be read.
+
+    `X-Forwarded-For` is counted from the right: a caller may write anything to the left.
+    """
     if trusted_hops:
         hops = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
-        if len(hops) >= trusted_hops and (address := _address(hops[-trusted_hops])):
+        if len(hops) >= trusted_hops and (address := _parse_address(hops[-trusted_hops])):
             return address
-    return _address((scope.get("client") or ("",))[0])
+    return _parse_address((scope.get("client") or ("",))[0])
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Also with a port, as some proxies write it."""
+def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an address, also one with a port, as some proxies write it."""
     text = text.strip()
     host = text[1:].partition("]")[0] if text.startswith("[") else text
     host = host.partition(":")[0] if host.count(":") == 1 else host

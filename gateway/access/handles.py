@@ -1,6 +1,6 @@
 """Handles: what callers hold as `thread_id`, and the upstream's id behind it. The only place that makes and reads them.
 
-With CONVERSATION_KEYS a handle is base64url(upstream id) and an HMAC-SHA256 over owner and id, without a separator
+With CONVERSATION_KEYS a handle is base64url(upstream id) and an HMAC-SHA256 over subject and id, without a separator
 (docs/decisions/0020). All of it is in the contract's alphabet for a `thread_id`, and within its 200 characters for
 upstream ids of up to 117. A handle is signed, not secret: it tells its holder an id that only this service's identity
 can use.
@@ -14,67 +14,71 @@ from typing import Protocol
 from gateway.errors import ConversationNotFound, InternalError
 from gateway.settings import Settings
 
-_SHAPE = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_MOST_CHARS = 200
+_RAW_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_MAX_CHARS = 200
 _SIGNATURE_CHARS = 43  # 32 bytes in base64url
 
 
-class Threads(Protocol):
-    """`owner` is `Caller.owner`."""
+class Handles(Protocol):
+    """`thread_id` is the upstream's id; `subject` is `Caller.subject`, who owns the conversation."""
 
-    def handle(self, thread_id: str, owner: str) -> str: ...
+    def to_handle(self, thread_id: str, subject: str) -> str:
+        """Return what the caller gets as `thread_id`."""
+        ...
 
-    def thread_id(self, handle: str, owner: str) -> str:
-        """Raises ConversationNotFound, the same for whatever is not this owner's."""
+    def from_handle(self, handle: str, subject: str) -> str:
+        """Return the upstream's id. Raises ConversationNotFound, the same for whatever is not this owner's."""
         ...
 
 
-class RawThreads:
-    """Without CONVERSATION_KEYS: the upstream's own id, for whoever knows it."""
+class RawHandles:
+    """Without CONVERSATION_KEYS: the upstream's own id, valid for whoever knows it."""
 
-    def handle(self, thread_id: str, owner: str) -> str:
+    def to_handle(self, thread_id: str, subject: str) -> str:
         return thread_id
 
-    def thread_id(self, handle: str, owner: str) -> str:
-        if not _SHAPE.fullmatch(handle):
+    def from_handle(self, handle: str, subject: str) -> str:
+        if not _RAW_ID.fullmatch(handle):
             raise ConversationNotFound("not an id")
         return handle
 
 
-class SignedThreads:
+class SignedHandles:
+    """With CONVERSATION_KEYS: valid for their owner alone."""
+
     def __init__(self, keys: list[str]) -> None:
-        """`keys` newest first: the first signs, all are good."""
+        """`keys` newest first: the first one signs, all of them verify."""
         from itsdangerous import Signer  # noqa: PLC0415  not imported when off
 
         self._signer = Signer(keys[::-1], salt="chat-api.thread", key_derivation="hmac", digest_method=hashlib.sha256)
 
-    def handle(self, thread_id: str, owner: str) -> str:
+    def to_handle(self, thread_id: str, subject: str) -> str:
         encoded = _to_base64url(thread_id.encode())
-        handle = encoded + self._signer.get_signature(_bound(encoded, owner)).decode()
-        if len(handle) > _MOST_CHARS:
+        handle = encoded + self._signer.get_signature(_signed_text(encoded, subject)).decode()
+        if len(handle) > _MAX_CHARS:
             raise InternalError(f"an upstream id of {len(thread_id)} characters")
         return handle
 
-    def thread_id(self, handle: str, owner: str) -> str:
-        """Every wrong handle takes the same way through here, and none goes upstream."""
+    def from_handle(self, handle: str, subject: str) -> str:
+        """Every wrong handle takes the same path through here, and none goes upstream."""
         encoded, signature = handle[:-_SIGNATURE_CHARS], handle[-_SIGNATURE_CHARS:]
-        if not self._signer.verify_signature(_bound(encoded, owner), signature) or not _is_canonical(signature):
+        if not self._signer.verify_signature(_signed_text(encoded, subject), signature) or not _is_canonical(signature):
             raise ConversationNotFound("not this caller's handle")
         return _from_base64url(encoded).decode()
 
 
-def threads_for(settings: Settings) -> Threads:
+def create_handles(settings: Settings) -> Handles:
     if not settings.conversation_keys:
-        return RawThreads()
-    return SignedThreads([key.get_secret_value() for key in settings.conversation_keys])
+        return RawHandles()
+    return SignedHandles([key.get_secret_value() for key in settings.conversation_keys])
 
 
-def _bound(encoded: str, owner: str) -> bytes:
-    return f"{owner}\n{encoded}".encode()
+def _signed_text(encoded: str, subject: str) -> bytes:
+    return f"{subject}\n{encoded}".encode()
 
 
 def _is_canonical(signature: str) -> bool:
-    """The last of the 43 characters has two bits that decoding ignores: four spellings of one signature."""
+    """Decoding ignores two bits of the last of the 43 characters: without this, one signature has four spellings."""
     return _to_base64url(_from_base64url(signature)) == signature
 
 

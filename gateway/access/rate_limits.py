@@ -1,4 +1,4 @@
-"""How often: RATE_LIMIT, counted in this process or in a Redis that all replicas share (docs/decisions/0022).
+"""Rate limits (RATE_LIMIT), counted in this process or in a Redis that all replicas share (docs/decisions/0022).
 
 Fixed windows that begin with a caller's first POST: one increment a POST, and a Retry-After that holds. A count takes
 the same time however many callers there are, because it runs on the event loop that relays the streams.
@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from gateway.errors import RateLimited, whole_seconds
+from gateway.errors import RateLimited, round_up_seconds
 from gateway.settings import Settings
 from gateway.settings_access import RATE
 
@@ -25,28 +25,28 @@ _log = logging.getLogger(__name__)
 MAX_CALLERS = 50_000  # kept for each limit: some 20 MiB
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _REDIS_TIMEOUT_S = 0.25
-_AWAY_S = 5.0  # so long Redis is left alone after it failed: nobody waits for it at each message
-_LOG_EVERY_S = 60.0
+_REDIS_PAUSE_S = 5.0  # after a failure Redis is not asked for so long: not every message waits for its timeout
+_LOG_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """So many POSTs of a caller in a window; `name` is what the caller reads, `20 per 1 minute`."""
+    """How many POSTs a caller may send in a window; `name` is what the caller reads, `20 per 1 minute`."""
 
     name: str
     amount: int
     window_s: int
 
 
-def limit_from(rate: str) -> Limit:
-    """`20/minute`, `5/10 minute`: a rate that the settings have taken."""
+def limit_from_rate(rate: str) -> Limit:
+    """Parse a rate that the settings have accepted: `20/minute`, `5/10 minute`."""
     match = RATE.match(rate)
     assert match
     amount, units, unit = int(match[1]), int(match[2] or 1), match[3]
     return Limit(f"{amount} per {units} {unit}", amount, units * _UNIT_S[unit])
 
 
-class Windows:
+class FixedWindows:
     """The open windows of one limit, in this process.
 
     All are of one length, so that the order of their beginnings is the order of their ends: what has ended stands in
@@ -61,7 +61,7 @@ class Windows:
         """Each caller's count, and when the window ends."""
 
     def count(self, caller: str, now: float) -> tuple[int, float]:
-        """With this POST: how many there were in the caller's window, and the seconds to its end."""
+        """Count one POST. Return how many there are now in the caller's window, and the seconds to its end."""
         count, end = self._open.get(caller, (0, 0.0))
         if end <= now:
             self._open.pop(caller, None)  # a new window goes to the back
@@ -71,7 +71,7 @@ class Windows:
         return count + 1, end - now
 
     def _make_room(self, now: float) -> None:
-        """At most two for each that comes: enough to shrink, and never a long walk."""
+        """Remove at most two windows for each that is added: enough to shrink, and never a long loop."""
         for _ in range(2):
             first = next(iter(self._open), None)
             if first is None or (self._open[first][1] > now and len(self._open) < self._max_callers):
@@ -82,22 +82,24 @@ class Windows:
         return len(self._open)
 
 
-class LocalRates:
+class LocalRateLimits:
+    """Counts in this process."""
+
     def __init__(self, settings: Settings) -> None:
-        self.limits = list(dict.fromkeys(limit_from(rate) for rate in settings.rate_limit))
-        self._windows = {limit: Windows(limit.window_s) for limit in self.limits}
+        self.limits = list(dict.fromkeys(limit_from_rate(rate) for rate in settings.rate_limit))
+        self._windows = {limit: FixedWindows(limit.window_s) for limit in self.limits}
 
-    async def count(self, counted: str) -> None:
-        await _count(self.limits, counted, self._count_in)
+    async def count(self, rate_limit_key: str) -> None:
+        await _check_limits(self.limits, rate_limit_key, self._count_in)
 
-    async def _count_in(self, limit: Limit, counted: str) -> tuple[int, float]:
-        return self._windows[limit].count(counted, time.monotonic())
+    async def _count_in(self, limit: Limit, rate_limit_key: str) -> tuple[int, float]:
+        return self._windows[limit].count(rate_limit_key, time.monotonic())
 
     async def aclose(self) -> None: ...
 
 
-class SharedRates:
-    """When Redis is away, callers are served, and counted here."""
+class SharedRateLimits:
+    """Counts in Redis. While Redis is unavailable, callers are served, and counted in this process."""
 
     def __init__(self, settings: Settings) -> None:
         uri = settings.rate_limit_storage_uri
@@ -108,51 +110,51 @@ class SharedRates:
             socket_connect_timeout=_REDIS_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
         )
-        self._local = LocalRates(settings)
-        self._away_until = self._logged_at = float("-inf")
+        self._local = LocalRateLimits(settings)
+        self._redis_paused_until = self._logged_at = float("-inf")
 
-    async def count(self, counted: str) -> None:
-        if time.monotonic() < self._away_until:
-            await self._local.count(counted)
+    async def count(self, rate_limit_key: str) -> None:
+        if time.monotonic() < self._redis_paused_until:
+            await self._local.count(rate_limit_key)
             return
         try:
-            await _count(self._local.limits, counted, self._count_in)
+            await _check_limits(self._local.limits, rate_limit_key, self._count_in)
         except (RedisError, OSError, TimeoutError) as e:
-            self._note(e)
-            await self._local.count(counted)
+            self._pause_redis(e)
+            await self._local.count(rate_limit_key)
 
-    async def _count_in(self, limit: Limit, counted: str) -> tuple[int, float]:
-        """One round trip, all or nothing: no key is left without its end."""
-        key = f"chat-api:{limit.name}:{counted}"
+    async def _count_in(self, limit: Limit, rate_limit_key: str) -> tuple[int, float]:
+        """Count in one round trip and one transaction: no key is left without its expiry."""
+        key = f"chat-api:{limit.name}:{rate_limit_key}"
         async with self._redis.pipeline(transaction=True) as commands:
             commands.set(key, 0, ex=limit.window_s, nx=True)
             commands.incr(key)
             commands.pttl(key)
-            _, count, left_ms = await commands.execute()
-        return count, left_ms / 1000
+            _, count, remaining_ms = await commands.execute()
+        return count, remaining_ms / 1000
 
-    def _note(self, error: Exception) -> None:
+    def _pause_redis(self, error: Exception) -> None:
         now = time.monotonic()
-        self._away_until = now + _AWAY_S
-        if now - self._logged_at > _LOG_EVERY_S:
+        self._redis_paused_until = now + _REDIS_PAUSE_S
+        if now - self._logged_at > _LOG_INTERVAL_S:
             self._logged_at = now
-            _log.warning("Redis is away, callers are counted on this replica alone: %s", type(error).__name__)
+            _log.warning("Redis unavailable, rate limits are per replica: %s", type(error).__name__)
 
     async def aclose(self) -> None:
         await self._redis.aclose()
 
 
-async def _count(
-    limits: list[Limit], counted: str, count_in: Callable[[Limit, str], Awaitable[tuple[int, float]]]
+async def _check_limits(
+    limits: list[Limit], rate_limit_key: str, count_in: Callable[[Limit, str], Awaitable[tuple[int, float]]]
 ) -> None:
-    """Raises RateLimited for the first limit that is passed; those after it do not count this POST."""
+    """Raises RateLimited for the first limit that is exceeded; those after it do not count this POST."""
     for limit in limits:
-        count, left_s = await count_in(limit, counted)
+        count, remaining_s = await count_in(limit, rate_limit_key)
         if count > limit.amount:
-            raise _refusal(limits, limit, whole_seconds(left_s))
+            raise _rate_limit_error(limits, limit, round_up_seconds(remaining_s))
 
 
-def _refusal(limits: list[Limit], passed: Limit, wait_s: int) -> RateLimited:
+def _rate_limit_error(limits: list[Limit], exceeded: Limit, wait_s: int) -> RateLimited:
     policies = ", ".join(f'"{limit.name}";q={limit.amount};w={limit.window_s}' for limit in limits)
-    fields = {"ratelimit-policy": policies, "ratelimit": f'"{passed.name}";r=0;t={wait_s}'}
-    return RateLimited(passed.name, retry_after_s=wait_s, headers=fields)
+    fields = {"ratelimit-policy": policies, "ratelimit": f'"{exceeded.name}";r=0;t={wait_s}'}
+    return RateLimited(exceeded.name, retry_after_s=wait_s, headers=fields)

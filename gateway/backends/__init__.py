@@ -1,9 +1,8 @@
 """Which upstream answers, by the settings alone: a Foundry agent, a classic agent, or an Azure OpenAI deployment."""
 
 import asyncio
-import importlib
 import logging
-from types import ModuleType
+from collections.abc import Callable
 
 from gateway.backends.base import Backend
 from gateway.errors import NotConfigured
@@ -12,36 +11,33 @@ from gateway.settings import Settings
 _log = logging.getLogger(__name__)
 
 
-async def open_backend(settings: Settings) -> Backend:
+async def create_backend(settings: Settings) -> Backend:
     """The caller closes it. Raises NotConfigured, saying which setting is missing."""
-    endpoint, agent_id = settings.project_endpoint, settings.azure_ai_agent_id
-    openai, deployment = settings.azure_openai_endpoint, settings.azure_openai_deployment_name
-    if endpoint and agent_id:
-        kind = "classic" if agent_id.startswith("asst_") else "foundry"
-        _log.info("upstream: the %s agent %s, because AZURE_AI_AGENT_ID is set", kind, agent_id)
-        return await _opened(kind, settings, endpoint, agent_id)
-    if openai and deployment and not agent_id:
+    if missing := describe_missing_setting(settings):
+        raise NotConfigured(public_message=f"{missing} `make run` runs without Azure.")
+    _log_choice(settings)
+    # In a thread, so that the service answers meanwhile: these imports take longer than all the rest of the start.
+    create = await asyncio.to_thread(_import_factory, settings.upstream_endpoint or "")
+    return create(settings)
+
+
+def _import_factory(endpoint: str) -> Callable[[Settings], Backend]:
+    from gateway.backends import factory, token_cache  # noqa: PLC0415
+
+    token_cache.import_identity(endpoint)
+    return factory.create_backend
+
+
+def _log_choice(settings: Settings) -> None:
+    agent, deployment = settings.azure_ai_agent_id, settings.azure_openai_deployment_name
+    if agent:
+        _log.info("upstream: the %s agent %s, because AZURE_AI_AGENT_ID is set", settings.upstream_kind, agent)
+    else:
         _log.info("upstream: the Azure OpenAI deployment %s, because no agent is set", deployment)
-        return await _opened("openai", settings, openai, deployment)
-    raise NotConfigured(public_message=f"{missing_setting(settings)} `make run` runs without Azure.")
 
 
-async def _opened(kind: str, settings: Settings, endpoint: str, name: str) -> Backend:
-    opening = await asyncio.to_thread(_imported, endpoint)
-    backend: Backend = getattr(opening, f"open_{kind}")(settings, endpoint, name)
-    return backend
-
-
-def _imported(endpoint: str) -> ModuleType:
-    """In a thread, so that the service answers meanwhile: these take longer than all the rest of the start."""
-    from gateway.backends.token_cache import import_identity  # noqa: PLC0415
-
-    import_identity(endpoint)
-    return importlib.import_module("gateway.backends.factory")
-
-
-def missing_setting(settings: Settings) -> str | None:
-    """The sentence that names the setting without which nobody answers; None where an upstream is configured."""
+def describe_missing_setting(settings: Settings) -> str | None:
+    """Return the sentence that names the setting without which nobody answers; None if an upstream is configured."""
     if settings.azure_openai_endpoint and not settings.azure_ai_agent_id:
         return None if settings.azure_openai_deployment_name else "AZURE_OPENAI_DEPLOYMENT_NAME is not set."
     if settings.project_endpoint:

@@ -1,4 +1,4 @@
-"""The port: what the service asks of whichever upstream answers."""
+"""The interface of a backend: what the service asks of whichever upstream answers."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol, runtime_checkable
@@ -8,9 +8,9 @@ from gateway.events import BackendEvent, Turn
 
 class Backend(Protocol):
     def answer(self, turn: Turn) -> AsyncGenerator[list[BackendEvent]]:
-        """The run, in batches: what arrived together is yielded together, so that it leaves together.
+        """Yield the run's events in batches: what arrived together is yielded together, so that it leaves together.
 
-        An empty batch is a sign of life with nothing to say. Raises only GatewayError. The caller closes it
+        An empty batch says that the upstream is alive. Raises only GatewayError. The caller closes it
         (`aclosing`); closing it early ends the run upstream, as far as the upstream can.
         """
         ...
@@ -20,18 +20,20 @@ class Backend(Protocol):
         ...
 
     async def cancel(self, thread_id: str) -> bool:
-        """Stops the thread's active run; False where nothing runs, or nothing can be stopped."""
+        """Stop the thread's active run. False if nothing runs, or nothing can be stopped."""
         ...
 
     async def warm(self) -> None:
-        """Whatever makes the first turn come sooner. Raises only GatewayError."""
+        """Do whatever makes the first turn faster. Raises only GatewayError."""
         ...
 
     async def aclose(self) -> None: ...
 
 
 @runtime_checkable
-class Stocked(Protocol):
-    """A backend that makes conversations ahead."""
+class HasConversationPool(Protocol):
+    """A backend that creates conversations ahead of their first turn."""
 
-    def ahead(self) -> int: ...
+    def count_prepared(self) -> int:
+        """Return how many are ready, or being created."""
+        ...

@@ -1,6 +1,7 @@
-"""One authenticated HTTP client to the upstream: azure-core's pipeline on aiohttp, frames in, refusals as errors.
+"""One authenticated HTTP client to the upstream: azure-core's pipeline on aiohttp.
 
-Nothing is sent twice but what was certainly not accepted: a refused connection, or a 429 that says when.
+It reads frames and raises refusals as errors. Nothing is sent twice but what was certainly not accepted: after a
+refused connection, or a 429 that says when.
 """
 
 import asyncio
@@ -25,75 +26,81 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 
 from gateway import __version__
 from gateway.backends.sse_reader import Frame, FrameReader
-from gateway.backends.upstream_auth import SignIn
-from gateway.backends.upstream_errors import refusal
+from gateway.backends.upstream_auth import UpstreamAuth
+from gateway.backends.upstream_errors import error_from_response
 from gateway.errors import GatewayError, UpstreamRateLimited, UpstreamTimeout, UpstreamUnavailable
 from gateway.events import BackendEvent, RunCompleted
 from gateway.settings import is_loopback
 from gateway.telemetry.upstream_calls import UpstreamCall
 
-PATIENCE_S = 10.0  # the contract's: longer waits are told to the caller at once
+RETRY_BUDGET_S = 10.0  # the contract's: a longer wait is left to the caller, at once
 _RETRIES = 2
-_CONNECT_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
 _IDLE_CONNECTION_S = 90.0  # people read an answer before they write again: keep its connection that long
-_ENDING_S = 1.0  # from the final event to the end of the response, so that its connection can be used again
-_REFUSAL_S = 5.0  # for the body of a refusal
-_REFUSAL_BYTES = 65_536
+_END_OF_BODY_TIMEOUT_S = 1.0  # from the final event to the end of the body: then the connection can be used again
+_ERROR_BODY_TIMEOUT_S = 5.0
+_ERROR_BODY_BYTES = 65_536
 _HEADERS = {
-    "Accept": "application/json",  # for streams too, as Azure's own SDKs say it
+    "Accept": "application/json",  # for streams too, as Azure's own SDKs send it
     "Accept-Encoding": "identity",
     "User-Agent": f"chat-api/{__version__}",
 }
 
 
-class Refused(UpstreamUnavailable):
-    """No connection: nothing was sent, so that trying again is safe."""
+class ConnectionRefused(UpstreamUnavailable):
+    """No connection was made: nothing was sent, so that a retry is safe."""
 
 
-class Upstream:
-    """Raises only GatewayError. Open it in a running loop, and close it."""
+class UpstreamClient:
+    """Raises only GatewayError. Create it in a running loop, and close it."""
 
-    def __init__(self, base_url: str, sign_in: SignIn, idle_timeout_s: float) -> None:
-        self.sign_in = sign_in
+    def __init__(self, base_url: str, auth: UpstreamAuth, idle_timeout_s: float) -> None:
+        self.auth = auth
         self._base_url = base_url
-        self._refusal_s = min(_REFUSAL_S, idle_timeout_s / 2)  # a status that is known is not lost to that timeout
+        # Shorter than the idle timeout, which would lose a status that is already known.
+        self._error_body_timeout_s = min(_ERROR_BODY_TIMEOUT_S, idle_timeout_s / 2)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
             cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=_is_reached_by_proxy(base_url),
+            trust_env=_has_proxy(base_url),
         )
         transport = AioHttpTransport(
             session=self._session,
-            connection_timeout=_CONNECT_S,
+            connection_timeout=_CONNECT_TIMEOUT_S,
             read_timeout=idle_timeout_s,
         )
         self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
-            base_url, policies=sign_in.policies, transport=transport
+            base_url, policies=auth.policies, transport=transport
         )
 
-    async def ask(
+    async def request_json(
         self,
         method: str,
         path: str,
         body: dict[str, Any] | None = None,
         *,
         thread_id: str | None = None,
-        until: float = 0,
+        retry_deadline: float = 0,
     ) -> dict[str, Any]:
-        """The answer's JSON. `until` (loop time): how long a retry may be waited for."""
-        response, call = await self._accepted(self._request(method, path, body), thread_id, until)
+        """Return the answer's JSON object. No retry begins after `retry_deadline` (loop time)."""
+        response, call = await self._send_with_retries(
+            self._build_request(method, path, body), thread_id, retry_deadline
+        )
         with call:
             async with response:
-                return _json(await _whole(response))
+                return _parse_object(await _read_body(response))
 
     @asynccontextmanager
-    async def stream(
-        self, path: str, body: dict[str, Any], *, thread_id: str | None, until: float
+    async def open_stream(
+        self, path: str, body: dict[str, Any], *, thread_id: str | None, retry_deadline: float
     ) -> AsyncGenerator["UpstreamStream"]:
-        """Leaving it before the final event closes the connection at once."""
-        # No read timeout here: `stream.Clock` counts the events, where this would count comments as well.
-        request = self._request("POST", path, body)
-        response, call = await self._accepted(request, thread_id, until, read_timeout=None)
+        """Send a request whose answer is an event stream.
+
+        Leaving the context before the final event closes the connection at once.
+        """
+        # No read timeout here: it would count comments, too. `turns.run_turn.TurnTimeout` counts events.
+        request = self._build_request("POST", path, body)
+        response, call = await self._send_with_retries(request, thread_id, retry_deadline, read_timeout=None)
         stream = UpstreamStream(response.internal_response, call)  # type: ignore[attr-defined]
         del request, response  # with headers and context: 8 KiB that an open stream need not hold
         with call:
@@ -105,46 +112,46 @@ class Upstream:
     async def aclose(self) -> None:
         await self._client.close()
         await self._session.close()
-        await self.sign_in.aclose()
+        await self.auth.aclose()
 
-    def _request(self, method: str, path: str, body: dict[str, Any] | None) -> HttpRequest:
+    def _build_request(self, method: str, path: str, body: dict[str, Any] | None) -> HttpRequest:
         if body is None:
             return HttpRequest(method, self._base_url + path, headers=dict(_HEADERS))
         headers = {**_HEADERS, "Content-Type": "application/json"}
         content = json.dumps(body).encode()  # not orjson, whose bytes keep 4 KiB for as long as the stream is open
         return HttpRequest(method, self._base_url + path, headers=headers, content=content)
 
-    async def _accepted(
-        self, request: HttpRequest, thread_id: str | None, until: float, **options: Any
+    async def _send_with_retries(
+        self, request: HttpRequest, thread_id: str | None, retry_deadline: float, **options: Any
     ) -> tuple[AsyncHttpResponse, UpstreamCall]:
-        """Whoever takes the call ends it."""
+        """Return an accepted response, and the record of its call, which the caller of this ends."""
         for attempt in range(_RETRIES + 1):
             call = UpstreamCall(request.method, request.url, attempt)
             try:
-                with call.unless_accepted():
-                    return await self._sent(request, thread_id, call, options), call
-            except (Refused, UpstreamRateLimited) as e:
-                wait_s = _wait_s(e, attempt)
+                with call.end_on_error():
+                    return await self._send_once(request, thread_id, call, options), call
+            except (ConnectionRefused, UpstreamRateLimited) as e:
+                wait_s = _choose_retry_delay_s(e, attempt)
                 now = asyncio.get_running_loop().time()
-                if attempt == _RETRIES or wait_s is None or now + wait_s > until:
+                if attempt == _RETRIES or wait_s is None or now + wait_s > retry_deadline:
                     raise
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _sent(
+    async def _send_once(
         self, request: HttpRequest, thread_id: str | None, call: UpstreamCall, options: dict[str, Any]
     ) -> AsyncHttpResponse:
         request.headers.update(call.headers)
         try:
             response = await self._client.send_request(request, stream=True, **options)
         except AzureError as e:
-            raise _lost(e) from e
+            raise _error_from_azure(e) from e
         call.status = response.status_code
         if response.status_code < 300:
             return response
         async with response:
-            body = await _refusal_body(response.internal_response, self._refusal_s)  # type: ignore[attr-defined]
-            raise refusal(response.status_code, response.headers, body, thread_id)
+            body = await _read_error_body(response.internal_response, self._error_body_timeout_s)  # type: ignore[attr-defined]
+            raise error_from_response(response.status_code, response.headers, body, thread_id)
 
 
 class UpstreamStream:
@@ -162,11 +169,11 @@ class UpstreamStream:
         self._failure: GatewayError | None = None
         self.completed = False
 
-    async def next(self, translate: Callable[[Frame], list[BackendEvent]]) -> list[BackendEvent] | None:
-        """The events of the next frames; [] when they say nothing, None after the end. Comments are no frames."""
+    async def next_events(self, translate: Callable[[Frame], list[BackendEvent]]) -> list[BackendEvent] | None:
+        """Return the events of the next frames; [] if they have none, None after the end. Comments are no frames."""
         if self._failure:
             raise self._failure
-        if self.completed or not (frames := await self._frames()):
+        if self.completed or not (frames := await self._read_frames()):
             return None
         events: list[BackendEvent] = []
         for frame in frames:
@@ -175,19 +182,19 @@ class UpstreamStream:
             except GatewayError as e:
                 if not events:
                     raise
-                self._failure = e  # what was said before it is passed on first
+                self._failure = e  # raised next time: the events before it are passed on first
                 break
             if events and isinstance(events[-1], RunCompleted):
                 self.completed = True
                 break
         return events
 
-    async def _frames(self) -> list[Frame]:
-        """[] at the end alone."""
+    async def _read_frames(self) -> list[Frame]:
+        """Return the next frames; [] only at the end of the body."""
         try:
             while chunk := await self._content.readany():
                 if frames := self._reader.feed(chunk):
-                    self._call.event_seen()
+                    self._call.note_event()
                     return frames
         except (aiohttp.ClientError, OSError) as e:
             raise UpstreamUnavailable(type(e).__name__) from e
@@ -196,57 +203,57 @@ class UpstreamStream:
     async def aclose(self) -> None:
         with anyio.CancelScope(shield=True):
             if self.completed:
-                with anyio.move_on_after(_ENDING_S):
-                    await self._rest()
+                with anyio.move_on_after(_END_OF_BODY_TIMEOUT_S):
+                    await self._read_rest()
             self._response.close()
 
-    async def _rest(self) -> None:
-        with suppress(aiohttp.ClientError, OSError):  # it was all said before
+    async def _read_rest(self) -> None:
+        with suppress(aiohttp.ClientError, OSError):  # the answer is complete already
             while await self._content.readany():
                 pass
 
 
-def _is_reached_by_proxy(base_url: str) -> bool:
-    """Never on loopback: over http a proxy would get the whole request, with its token."""
+def _has_proxy(base_url: str) -> bool:
+    """Return whether a proxy is set. Never on loopback: over http it would get the whole request, with its token."""
     names = ("http_proxy", "https_proxy", "all_proxy")
     return not is_loopback(base_url) and any(name.lower() in names for name in os.environ)
 
 
-def _lost(error: AzureError) -> GatewayError:
+def _error_from_azure(error: AzureError) -> GatewayError:
     log = f"{type(error).__name__} {type(error.inner_exception).__name__}"
     if isinstance(error, ServiceResponseTimeoutError):
         return UpstreamTimeout(log)
     if isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, aiohttp.ClientConnectorError):
-        return Refused(log)
+        return ConnectionRefused(log)
     return UpstreamUnavailable(log)
 
 
-def _wait_s(error: GatewayError, attempt: int) -> float | None:
-    """None: do not wait."""
-    if isinstance(error, Refused):
-        return 0.25 * (attempt + 1) * random.uniform(0.5, 1.5)  # noqa: S311  spreads load, hides nothing
+def _choose_retry_delay_s(error: GatewayError, attempt: int) -> float | None:
+    """Return how long to wait before the next attempt; None for no retry."""
+    if isinstance(error, ConnectionRefused):
+        return 0.25 * (attempt + 1) * random.uniform(0.5, 1.5)  # noqa: S311  no secret
     if not error.retryable or error.retry_after_s is None:
         return None
     return error.retry_after_s + random.uniform(0, 0.25)  # noqa: S311
 
 
-async def _whole(response: AsyncHttpResponse) -> bytes:
+async def _read_body(response: AsyncHttpResponse) -> bytes:
     try:
         return await response.read()
     except AzureError as e:
-        raise _lost(e) from e
+        raise _error_from_azure(e) from e
 
 
-async def _refusal_body(response: aiohttp.ClientResponse, wait_s: float) -> bytes:
-    """What comes of it in time: status and headers decide where the rest is cut off, too long or never there."""
+async def _read_error_body(response: aiohttp.ClientResponse, wait_s: float) -> bytes:
+    """Return what arrives in time, up to 64 KiB: for the rest, status and headers decide."""
     body = b""
     with suppress(aiohttp.ClientError, OSError), anyio.move_on_after(wait_s):
-        while len(body) < _REFUSAL_BYTES and (part := await response.content.readany()):
+        while len(body) < _ERROR_BODY_BYTES and (part := await response.content.readany()):
             body += part
-    return body[:_REFUSAL_BYTES]
+    return body[:_ERROR_BODY_BYTES]
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _parse_object(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as e:

@@ -1,6 +1,6 @@
-"""What is inside a frame, whatever the generation: JSON objects, texts in pieces, usage figures. Pure.
+"""Reads JSON of others, whatever the generation: objects, texts in pieces, token counts. Pure.
 
-Others' JSON may have any shape: what does not fit is read as absent.
+It may have any shape: what does not fit is read as absent.
 """
 
 import json
@@ -12,8 +12,8 @@ from gateway.errors import UpstreamUnavailable
 from gateway.events import Usage
 
 
-def parsed(data: bytes) -> dict[str, object]:
-    """The frame's JSON object. orjson refuses half a surrogate pair, which a delta may end in: json takes it.
+def parse_object(data: bytes) -> dict[str, object]:
+    """Return the frame's JSON object. orjson refuses half a surrogate pair, which a delta may end in: json takes it.
 
     Raises UpstreamUnavailable for anything else than an object.
     """
@@ -30,13 +30,13 @@ def parsed(data: bytes) -> dict[str, object]:
 
 
 class Surrogates:
-    """Joins the halves of a pair that two deltas share; a half that stays alone becomes U+FFFD."""
+    """Joins a surrogate pair that two deltas share; a half that stays alone becomes U+FFFD."""
 
     def __init__(self) -> None:
         self._half = ""
 
     def join(self, text: str) -> str:
-        """May be empty: the half waits for the next delta."""
+        """Return the text that is whole; it may be empty, if a half waits for the next delta."""
         if not self._half and text.isascii():
             return text
         text, self._half = self._half + text, ""
@@ -44,7 +44,8 @@ class Surrogates:
             text, self._half = text[:-1], text[-1]
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
-    def rest(self) -> str:
+    def flush(self) -> str:
+        """Return what is left at the end: U+FFFD for a half, else nothing."""
         half, self._half = self._half, ""
         return "�" if half else ""
 
@@ -53,12 +54,12 @@ def as_object(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def as_word(value: object) -> str | None:
+def as_string(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def usage_of(value: object, input_name: str, output_name: str) -> Usage | None:
-    """None unless all three figures are there."""
+def usage_from(value: object, input_name: str, output_name: str) -> Usage | None:
+    """Return None unless all three counts are there."""
     usage = as_object(value)
     try:
         return Usage(int(usage[input_name]), int(usage[output_name]), int(usage["total_tokens"]))

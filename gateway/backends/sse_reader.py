@@ -1,4 +1,4 @@
-"""Server-sent events in: bytes as they come, frames as they are whole. The standard's grammar, in any chunking.
+"""Reads server-sent events: takes bytes in any chunking, returns whole frames. The standard's grammar.
 
 https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 """
@@ -14,7 +14,7 @@ Frame = tuple[str, bytes]
 
 
 class FrameReader:
-    """Feed it what arrives. A last frame without its empty line is no frame, as the standard says."""
+    """Feed it what arrives. A last frame without its blank line is no frame, as the standard says."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -23,17 +23,17 @@ class FrameReader:
         self._ended_in_cr = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Comments make no frame. Raises UpstreamUnavailable when a frame never ends."""
-        text = self._with_lf(chunk)
+        """Return the frames that are whole now. Comments make none. Raises UpstreamUnavailable for an endless frame."""
+        text = self._normalize_line_ends(chunk)
         if b"\n\n" not in self._last + text:
-            return self._keep(text)
+            return self._buffer(text)
         *blocks, rest = (b"".join(self._parts) + text).split(b"\n\n")
         self._parts, self._size = [], 0
         self._last = b""
-        self._keep(rest)
-        return [frame for block in blocks if (frame := _frame(block))]
+        self._buffer(rest)
+        return [frame for block in blocks if (frame := _parse_block(block))]
 
-    def _keep(self, text: bytes) -> list[Frame]:
+    def _buffer(self, text: bytes) -> list[Frame]:
         if text:
             self._parts.append(text)
             self._last = text[-1:]
@@ -42,7 +42,7 @@ class FrameReader:
             raise UpstreamUnavailable(f"a frame of more than {MAX_FRAME_BYTES} bytes")
         return []
 
-    def _with_lf(self, chunk: bytes) -> bytes:
+    def _normalize_line_ends(self, chunk: bytes) -> bytes:
         if self._ended_in_cr and chunk[:1] == b"\n":
             chunk = chunk[1:]
             self._ended_in_cr = False
@@ -53,14 +53,14 @@ class FrameReader:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _frame(block: bytes) -> Frame | None:
-    event, seam, data = block.partition(b"\ndata: ")  # what all but a few frames look like, in a third of the time
-    if seam and event[:7] == b"event: " and block.count(b"\n") == 1:
+def _parse_block(block: bytes) -> Frame | None:
+    event, separator, data = block.partition(b"\ndata: ")  # nearly all frames look like this: a third of the time
+    if separator and event[:7] == b"event: " and block.count(b"\n") == 1:
         return event[7:].decode(errors="replace"), data
-    return _any_frame(block)
+    return _parse_block_by_lines(block)
 
 
-def _any_frame(block: bytes) -> Frame | None:
+def _parse_block_by_lines(block: bytes) -> Frame | None:
     event, data = b"", None
     for line in block.split(b"\n"):
         name, _, value = line.partition(b":")

@@ -1,12 +1,11 @@
-"""Who we are to Azure: the managed identity in the cloud, the signed-in person on a laptop, nobody on loopback.
+"""Our access tokens for Azure, cached: of the managed identity in the cloud, of the signed-in person on a laptop.
 
 `ManagedIdentityCredential` does not read AZURE_CLIENT_ID on Container Apps, so it is passed. azure-identity fails
-a request when a refresh past a token's half-life fails, though the token is still good: `KeptCredential` does not.
-Whoever cannot be reached now is `upstream_unavailable`; whoever says no is `upstream_denied`.
+a request when a refresh past a token's half-life fails, though the token is still good: `CachedCredential` does not.
+A sign-in that cannot be reached is `upstream_unavailable`; one that refuses is `upstream_denied`.
 """
 
 import asyncio
-import importlib
 import logging
 import os
 import random
@@ -19,16 +18,21 @@ from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestE
 
 from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout, UpstreamUnavailable
 from gateway.settings import is_loopback
-from gateway.telemetry import place_of
+from gateway.telemetry import locate_error
 
 _log = logging.getLogger(__name__)
 
-_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)  # azure-identity takes any answer on trust
-_LOST = (ServiceRequestError, ServiceResponseError, OSError)
-_TRIES = 3
+_INVALID_ANSWER_ERRORS = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)  # azure-identity takes any answer on trust
+_CONNECTION_ERRORS = (ServiceRequestError, ServiceResponseError, OSError)
+_ATTEMPTS = 3
 _IDENTITY_OPTIONS: dict[str, Any] = {
     "use_env_settings": False,  # the endpoint is on this machine: a proxy would get the request, and its secret header
-    "retry_total": 0,  # azure-core waits as long as a Retry-After says: `KeptCredential` tries again itself
+    "retry_total": 0,  # azure-core waits as long as a Retry-After says: `CachedCredential` tries again itself
 }
 
 
@@ -48,12 +52,13 @@ class DevelopmentToken:
     async def close(self) -> None: ...
 
 
-def credential_for(endpoint: str, client_id: str | None) -> "KeptCredential":
-    return KeptCredential(source_for(endpoint, client_id))
+def create_credential(endpoint: str, client_id: str | None) -> "CachedCredential":
+    return CachedCredential(create_token_source(endpoint, client_id))
 
 
-def source_for(endpoint: str, client_id: str | None) -> TokenSource:
-    if not _signs_in(endpoint):
+def create_token_source(endpoint: str, client_id: str | None) -> TokenSource:
+    """`client_id`: of the user-assigned managed identity, if it is one."""
+    if not _needs_sign_in(endpoint):
         return DevelopmentToken()
     from azure.identity import aio  # noqa: PLC0415  a third of a second that loopback need not pay
 
@@ -63,18 +68,19 @@ def source_for(endpoint: str, client_id: str | None) -> TokenSource:
 
 
 def import_identity(endpoint: str) -> None:
-    if _signs_in(endpoint):
-        importlib.import_module("azure.identity.aio")
+    """Import azure-identity where it will be needed."""
+    if _needs_sign_in(endpoint):
+        from azure.identity import aio  # noqa: F401, PLC0415  here to be loaded, in a thread
 
 
-def _signs_in(endpoint: str) -> bool:
-    """A managed identity can be tried on loopback, too; without one, nobody is asked there."""
+def _needs_sign_in(endpoint: str) -> bool:
+    """Return false for http on loopback, unless a managed identity is there to be tried."""
     plain = endpoint.startswith("http:") and is_loopback(endpoint)
     return not plain or bool(os.environ.get("IDENTITY_ENDPOINT"))
 
 
-class KeptCredential:
-    """Keeps one token for each scope: fetched once however many ask, refreshed in the background at half its
+class CachedCredential:
+    """Caches one token for each scope: fetched once however many ask, refreshed in the background at half its
     life, and served while it is valid even if refreshing fails.
 
     Raises UpstreamDenied, UpstreamUnavailable or UpstreamTimeout when there is none.
@@ -86,12 +92,12 @@ class KeptCredential:
         *,
         margin_s: float = 30,  # a token that expires sooner could do so on its way
         min_refresh_s: float = 30,
-        patience_s: float = 10,
+        timeout_s: float = 10,
     ) -> None:
         self._source = source
         self._margin_s = margin_s
         self._min_refresh_s = min_refresh_s
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._tokens: dict[str, AccessTokenInfo] = {}
         self._fetches: dict[str, asyncio.Task[AccessTokenInfo]] = {}
         self._refreshers: dict[str, asyncio.Task[None]] = {}
@@ -101,7 +107,7 @@ class KeptCredential:
         token = self._tokens.get(scope)
         if token and token.expires_on - time.time() > self._margin_s:
             return token
-        return await asyncio.shield(self._fetching(scope))
+        return await asyncio.shield(self._start_fetch(scope))
 
     async def get_token(
         self,
@@ -111,53 +117,53 @@ class KeptCredential:
         enable_cae: bool = False,
         **_: Any,
     ) -> AccessToken:
-        """The older form of the same, part of azure-core's protocol."""
+        """Return the same in the older form, which is part of azure-core's protocol."""
         token = await self.get_token_info(*scopes)
         return AccessToken(token.token, token.expires_on)
 
-    def _fetching(self, scope: str) -> asyncio.Task[AccessTokenInfo]:
+    def _start_fetch(self, scope: str) -> asyncio.Task[AccessTokenInfo]:
         fetch = self._fetches.get(scope)
         if fetch is None or fetch.done():
             fetch = self._fetches[scope] = asyncio.create_task(self._fetch(scope))
-            fetch.add_done_callback(_retrieved)
+            fetch.add_done_callback(_consume_exception)
         return fetch
 
     async def _fetch(self, scope: str) -> AccessTokenInfo:
         try:
-            async with asyncio.timeout(self._patience_s):
-                token = await self._ask(scope)
+            async with asyncio.timeout(self._timeout_s):
+                token = await self._fetch_with_retries(scope)
         except TimeoutError as e:
-            raise UpstreamTimeout(f"no token for {scope} in {self._patience_s:g} s") from e
+            raise UpstreamTimeout(f"no token for {scope} in {self._timeout_s:g} s") from e
         self._tokens[scope] = AccessTokenInfo(token.token, token.expires_on)  # no refresh_on: that is ours to do
         if scope not in self._refreshers:
             self._refreshers[scope] = asyncio.create_task(self._keep_fresh(scope))
         return self._tokens[scope]
 
-    async def _ask(self, scope: str) -> AccessTokenInfo:
-        """An identity endpoint that starts, or is busy, is asked again within a second or two."""
-        for attempt in range(1, _TRIES + 1):
+    async def _fetch_with_retries(self, scope: str) -> AccessTokenInfo:
+        """Ask again within a second or two: an identity endpoint that starts or is busy refuses for a moment."""
+        for attempt in range(1, _ATTEMPTS + 1):
             try:
                 token = await self._source.get_token_info(scope)
                 if not token.token:
                     raise ValueError("an empty token")
-            except (AzureError, OSError, *_UNREADABLE) as e:
-                failure = _failure(scope, e)
-                if attempt == _TRIES or not failure.retryable or (failure.retry_after_s or 0) > 1:
+            except (AzureError, OSError, *_INVALID_ANSWER_ERRORS) as e:
+                failure = _error_from(scope, e)
+                if attempt == _ATTEMPTS or not failure.retryable or (failure.retry_after_s or 0) > 1:
                     raise failure from e
             else:
                 return token
-            await asyncio.sleep(attempt * random.uniform(0.25, 0.5))  # noqa: S311  spreads load, hides nothing
+            await asyncio.sleep(attempt * random.uniform(0.25, 0.5))  # noqa: S311  no secret
         raise AssertionError("the last attempt returns or raises")
 
     async def _keep_fresh(self, scope: str) -> None:
         while True:
             await asyncio.sleep(max((self._tokens[scope].expires_on - time.time()) / 2, self._min_refresh_s))
             try:
-                await asyncio.shield(self._fetching(scope))
+                await asyncio.shield(self._start_fetch(scope))
             except GatewayError as e:
-                _log.warning("token refresh failed, the one at hand goes on: %s", e)
-            except Exception as e:  # noqa: BLE001  nothing may end this loop: tokens would end after it
-                _log.error("token refresh failed, the one at hand goes on: %s", place_of(e))
+                _log.warning("token refresh failed, the cached token stays in use: %s", e)
+            except Exception as e:  # noqa: BLE001  nothing may end this loop: the cached token would expire
+                _log.error("token refresh failed, the cached token stays in use: %s", locate_error(e))
 
     async def close(self) -> None:
         for task in (*self._refreshers.values(), *self._fetches.values()):
@@ -176,16 +182,16 @@ class KeptCredential:
         await self.close()
 
 
-def _retrieved(fetch: asyncio.Task[AccessTokenInfo]) -> None:
-    """So that a failure nobody waited for is not reported as forgotten."""
+def _consume_exception(fetch: asyncio.Task[AccessTokenInfo]) -> None:
+    """Mark a failure as seen, or asyncio reports it as never retrieved."""
     if not fetch.cancelled():
         fetch.exception()
 
 
-def _failure(scope: str, error: Exception) -> GatewayError:
+def _error_from(scope: str, error: Exception) -> GatewayError:
     status = error.status_code if isinstance(error, HttpResponseError) else None
     log = f"no token for {scope}: {type(error).__name__} {status or ''}".rstrip()
-    if isinstance(error, _LOST) or (status is not None and (status in (408, 429) or status >= 500)):
+    if isinstance(error, _CONNECTION_ERRORS) or (status is not None and (status in (408, 429) or status >= 500)):
         wait = getattr(getattr(error, "response", None), "headers", {}).get("retry-after", "")
         return UpstreamUnavailable(
             log,

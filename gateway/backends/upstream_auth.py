@@ -1,4 +1,4 @@
-"""How a request to the upstream proves who we are: a bearer token, or an Azure OpenAI key."""
+"""How requests to the upstream are authenticated: with a bearer token, or with an Azure OpenAI key."""
 
 from typing import Protocol
 
@@ -11,31 +11,31 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
-from gateway.backends.token_cache import KeptCredential
+from gateway.backends.token_cache import CachedCredential
 
 Policy = (
     AsyncHTTPPolicy[HttpRequest, AsyncHttpResponse] | SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse] | HeadersPolicy
 )
 
 
-class SignIn(Protocol):
+class UpstreamAuth(Protocol):
     policies: list[Policy]
 
-    async def ready(self) -> None:
-        """Raises UpstreamDenied where there is no way to sign in."""
+    async def ensure_signed_in(self) -> None:
+        """Fetch a token if one is needed. Raises what `CachedCredential` raises."""
         ...
 
     async def aclose(self) -> None: ...
 
 
-class Bearer:
-    def __init__(self, credential: KeptCredential, scope: str, *, plain_http: bool) -> None:
+class BearerAuth:
+    def __init__(self, credential: CachedCredential, scope: str, *, plain_http: bool) -> None:
         token = SharedToken(credential, scope)
-        self.policies: list[Policy] = [PlainHttp(), token] if plain_http else [token]
+        self.policies: list[Policy] = [AllowPlainHttp(), token] if plain_http else [token]
         self._credential = credential
         self._scope = scope
 
-    async def ready(self) -> None:
+    async def ensure_signed_in(self) -> None:
         await self._credential.get_token_info(self._scope)
 
     async def aclose(self) -> None:
@@ -43,29 +43,29 @@ class Bearer:
 
 
 class SharedToken(AsyncBearerTokenCredentialPolicy[HttpRequest, AsyncHttpResponse]):
-    """One header for all requests: a new one each time would be 2 KiB for as long as its stream is open."""
+    """Shares one header value among all requests: a copy each would hold 2 KiB as long as its stream is open."""
 
-    _header = ""
+    _authorization = ""
 
     async def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
         await super().on_request(request)
         headers = request.http_request.headers
-        if headers["Authorization"] != self._header:
-            self._header = headers["Authorization"]
-        headers["Authorization"] = self._header
+        if headers["Authorization"] != self._authorization:
+            self._authorization = headers["Authorization"]
+        headers["Authorization"] = self._authorization
 
 
-class ApiKey:
+class ApiKeyAuth:
     def __init__(self, key: str) -> None:
         self.policies: list[Policy] = [HeadersPolicy({"api-key": key})]
 
-    async def ready(self) -> None: ...
+    async def ensure_signed_in(self) -> None: ...
 
     async def aclose(self) -> None: ...
 
 
-class PlainHttp(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """Lets a token go over http, for loopback alone: the bearer policy takes this option per request only."""
+class AllowPlainHttp(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
+    """Allows a token over http, for loopback alone: the bearer policy takes this option per request only."""
 
     def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
         request.context.options["enforce_https"] = False

@@ -1,6 +1,6 @@
-"""What an upstream's status, code and words mean to a caller of ours. Pure; both generations of agents.
+"""Turns an upstream's status, error code and message into an error of ours. Pure; both generations of agents.
 
-Seen codes and shapes: docs/architecture.md, "What the upstream says". Upstream words only decide; none is passed on.
+Seen codes and shapes: docs/architecture.md, "Upstream errors". Upstream messages only decide; none is passed on.
 """
 
 import codecs
@@ -54,10 +54,10 @@ _THREAD = re.compile(r"\b(conversation|thread|previous[_ ]response)", re.IGNOREC
 _AGENT = re.compile(r"\b(agent|assistant|deployment|model)", re.IGNORECASE)
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes, thread_id: str | None) -> GatewayError:
-    """`thread_id` is the one that the caller sent, if any: a 404 may be about it."""
-    error = _error_of(body)
-    code, words = _code(error), _words(error)
+def error_from_response(status: int, headers: Mapping[str, str], body: bytes, thread_id: str | None) -> GatewayError:
+    """Return the error for a refused request. `thread_id`: of the conversation that was continued, if any."""
+    error = _parse_error(body)
+    code, message = _read_code(error), _read_message(error)
     log = f"upstream said {status} {code or '-'}"
     match status:
         case 401 | 403:
@@ -65,42 +65,42 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, thread_id: str
         case 413:
             return MessageTooLarge(log)
         case 429:
-            return rate_limited(code, log, retry_after_s(headers))
+            return rate_limit_error(code, log, parse_retry_after_s(headers))
         case 404:
-            return _missing(log, f"{code} {words}", thread_id)
+            return _not_found_error(log, f"{code} {message}", thread_id)
         case _ if status >= 500 or status < 400 or status in (408, 425):
-            return UpstreamUnavailable(log, retry_after_s=retry_after_s(headers))
+            return UpstreamUnavailable(log, retry_after_s=parse_retry_after_s(headers))
         case 409:
             return ConversationBusy(log)
-    if status in (423, 424, 499):  # about something else than this request: a lock, a tool's server, an impatient proxy
+    if status in (423, 424, 499):  # not about this request: a lock, a tool's server, a proxy's timeout
         return UpstreamRunFailed(log)
-    return _rejected(log, code, words, error, thread_id)
+    return _bad_request_error(log, code, message, error, thread_id)
 
 
-def run_failure(error: Mapping[str, Any], log: str, wait_s: float | None = None) -> GatewayError:
-    """A failure inside a run, by its `code`, else its `type`.
+def error_from_run(error: Mapping[str, Any], log: str, retry_after_s: float | None = None) -> GatewayError:
+    """Return the error for a failed run, by the failure's `code`, else its `type`.
 
-    Words count for a prompt that is too long alone: classic runs tell that as a `server_error`.
+    The message only counts for a prompt that is too long: classic runs report that as a `server_error`.
     """
-    code = _code(error) or ""
+    code = _read_code(error) or ""
     if _RATE_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code):
-        return rate_limited(code, log, wait_s)
-    if permanent := _refused_for_good(error, log):
+        return rate_limit_error(code, log, retry_after_s)
+    if permanent := _permanent_error(error, log):
         return permanent
-    kinds = (code, str(error.get("type") or ""))
-    return _refused_request(log) if any(map(_REQUEST_CODE.fullmatch, kinds)) else UpstreamRunFailed(log)
+    codes = (code, str(error.get("type") or ""))
+    return _rejected_request_error(log) if any(map(_REQUEST_CODE.fullmatch, codes)) else UpstreamRunFailed(log)
 
 
-def rate_limited(code: str | None, log: str, wait_s: float | None) -> GatewayError:
+def rate_limit_error(code: str | None, log: str, retry_after_s: float | None) -> GatewayError:
     if _QUOTA_CODE.fullmatch(code or ""):
         return UpstreamRateLimited(
             log, retryable=False, public_message="The model's quota is used up: someone has to raise it."
         )
-    return UpstreamRateLimited(log, retry_after_s=wait_s)
+    return UpstreamRateLimited(log, retry_after_s=retry_after_s)
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Azure sends seconds, or milliseconds under a name of its own; the date form is not seen."""
+def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return the wait in seconds. Azure sends seconds, or milliseconds under names of its own; never seen: a date."""
     for name, unit in (("retry-after-ms", 0.001), ("x-ms-retry-after-ms", 0.001), ("retry-after", 1)):
         value = headers.get(name, "")
         if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
@@ -108,48 +108,50 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _missing(log: str, words: str, thread_id: str | None) -> GatewayError:
-    about_thread = thread_id is not None and (thread_id in words or bool(_THREAD.search(words)))
-    if about_thread or (thread_id is not None and not _AGENT.search(words)):
+def _not_found_error(log: str, message: str, thread_id: str | None) -> GatewayError:
+    about_thread = thread_id is not None and (thread_id in message or bool(_THREAD.search(message)))
+    if about_thread or (thread_id is not None and not _AGENT.search(message)):
         return ConversationNotFound(log)
     return AgentNotFound(log)
 
 
-def _rejected(log: str, code: str | None, words: str, error: dict[str, Any], thread_id: str | None) -> GatewayError:
-    if permanent := _refused_for_good(error, log):
+def _bad_request_error(
+    log: str, code: str | None, message: str, error: dict[str, Any], thread_id: str | None
+) -> GatewayError:
+    if permanent := _permanent_error(error, log):
         return permanent
-    if _BUSY.search(f"{code} {words}"):
+    if _BUSY.search(f"{code} {message}"):
         return ConversationBusy(log)
-    about_thread = error.get("param") in _THREAD_PARAMS or (thread_id is not None and thread_id in words)
+    about_thread = error.get("param") in _THREAD_PARAMS or (thread_id is not None and thread_id in message)
     if code == "previous_response_not_found" or (thread_id is not None and about_thread):
         return ConversationNotFound(log)
-    return _refused_request(log)
+    return _rejected_request_error(log)
 
 
-def _refused_for_good(error: Mapping[str, Any], log: str) -> GatewayError | None:
-    """What the caller has to change, however the upstream says it: as a status, an event or a failed run."""
-    codes = _codes(error)
+def _permanent_error(error: Mapping[str, Any], log: str) -> GatewayError | None:
+    """Return the error if the caller has to change something, in a status, an event or a failed run alike."""
+    codes = _read_codes(error)
     if any(map(_FILTER_CODE.search, codes)):
         return ContentFiltered(log)
-    if any(map(_TOO_LONG_CODE.search, codes)) or _TOO_LONG.search(_words(error)):
+    if any(map(_TOO_LONG_CODE.search, codes)) or _TOO_LONG.search(_read_message(error)):
         return ConversationTooLong(log)
     return None
 
 
-def _refused_request(log: str) -> GatewayError:
+def _rejected_request_error(log: str) -> GatewayError:
     """Not retryable: the same request would be refused again."""
     return UpstreamRunFailed(
         log, retryable=False, public_message="The agent's service refused this request, and would refuse it again."
     )
 
 
-def _code(error: Mapping[str, Any]) -> str | None:
+def _read_code(error: Mapping[str, Any]) -> str | None:
     code = error.get("code") or error.get("type")
     return str(code)[:64] if code else None
 
 
-def _codes(error: Mapping[str, Any]) -> list[str]:
-    """Its own, and those of what it encloses: Azure nests `innererror` and lists `details`."""
+def _read_codes(error: Mapping[str, Any]) -> list[str]:
+    """Return its own codes and the inner ones: Azure nests `innererror` and lists `details`."""
     found, inner = [error.get("code"), error.get("type")], error
     for _ in range(4):
         inner = as_object(inner.get("innererror") or inner.get("inner_error"))
@@ -159,27 +161,27 @@ def _codes(error: Mapping[str, Any]) -> list[str]:
     return [code for code in found if isinstance(code, str)]
 
 
-def _words(error: Mapping[str, Any]) -> str:
-    words = error.get("message") or error.get("detail")
-    return words if isinstance(words, str) else ""
+def _read_message(error: Mapping[str, Any]) -> str:
+    message = error.get("message") or error.get("detail")
+    return message if isinstance(message, str) else ""
 
 
-def _error_of(body: bytes) -> dict[str, Any]:
-    """What a refusal says of itself; {} for HTML, nothing, or JSON of another shape."""
+def _parse_error(body: bytes) -> dict[str, Any]:
+    """Return the error object of a refusal's body; {} for HTML, nothing, or JSON of another shape."""
     try:
         value = orjson.loads(body.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError:
-        return _error_in_text(body.decode(errors="replace").strip())
+        return _parse_error_text(body.decode(errors="replace").strip())
     if not isinstance(value, dict):
         return {}
     error = value.get("error", value)
     if isinstance(error, str):
-        return {**value, "message": f"{error} {_words(value)}"}
+        return {**value, "message": f"{error} {_read_message(value)}"}
     return error if isinstance(error, dict) else {}
 
 
-def _error_in_text(text: str) -> dict[str, Any]:
-    """Plain words, or JSON that was cut off: the codes that came are in it."""
+def _parse_error_text(text: str) -> dict[str, Any]:
+    """Read plain text, or JSON that was cut off: find the codes that arrived."""
     if text.startswith("<"):
         return {}
     codes = _CODE_IN_TEXT.findall(text)

@@ -33,7 +33,7 @@ _FILES = {
     "/page/vendor/marked.esm.js": "vendor/marked.esm.js",
     "/page/vendor/purify.min.js": "vendor/purify.min.js",
 }
-# The words of an agent cannot run, load or send anything, even if the sanitizer had a hole.
+# What an agent writes cannot run, load or send anything, even if the sanitizer had a hole.
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -76,7 +76,7 @@ def _read(name: str) -> _File:
     content = (_HERE / name).read_bytes()
     headers = {
         "content-type": _TYPES[Path(name).suffix],
-        "cache-control": "no-cache",  # kept, but asked for each time: a new version is seen at once
+        "cache-control": "no-cache",  # cached, but revalidated each time: a new version is seen at once
         "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
         "x-content-type-options": "nosniff",
     }

@@ -1,1 +1,1 @@
-"""What callers speak. To add a protocol: an encoder beside `native.py`, and its path in `gateway/routes.py`."""
+"""What callers speak. To add a protocol: an encoder beside `native.py`, and its path in `gateway/web/routes.py`."""

@@ -1,4 +1,4 @@
-"""The other port: what a caller speaks. One encoder for each stream, synchronous, without I/O."""
+"""The interface of a protocol: one encoder for each stream, synchronous, without I/O."""
 
 from typing import Protocol
 
@@ -7,5 +7,5 @@ from gateway.events import Event
 
 class Encoder(Protocol):
     def encode(self, event: Event) -> bytes:
-        """Whole frames, or nothing where the protocol has no word for the event."""
+        """Return whole frames, or nothing if the protocol does not report the event."""
         ...

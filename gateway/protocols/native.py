@@ -7,9 +7,9 @@ from typing import Annotated, Any, assert_never
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from gateway.errors import whole_seconds
+from gateway.errors import round_up_seconds
 from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, Turn, Usage
-from gateway.protocols.sse_frame import frame
+from gateway.protocols.sse_frame import encode_frame
 
 _CHUNK = b'data: {"type": "chunk", "content": %b}\n\n'
 
@@ -25,7 +25,7 @@ class MessageRequest(BaseModel):
 
     @field_validator("message")
     @classmethod
-    def _says_something(cls, message: str) -> str:
+    def _check_message(cls, message: str) -> str:
         if not message.strip():
             raise ValueError("is empty")
         if "\0" in message:
@@ -42,7 +42,7 @@ class ChatRequest(MessageRequest):
 
     @field_validator("conversation_id", "thread_id", "stream", mode="before")
     @classmethod
-    def _absent(cls, value: object, info: Any) -> object:
+    def _treat_empty_as_absent(cls, value: object, info: Any) -> object:
         return cls.model_fields[info.field_name].default if value in (None, "") else value
 
 
@@ -58,42 +58,45 @@ class NativeEncoder:
     def __init__(self, turn: Turn, request_id: str) -> None:
         self._turn = turn
         self._request_id = request_id
-        self._said: list[str] = []
+        self._text_parts: list[str] = []
 
     def encode(self, event: Event) -> bytes:
         match event:
             case TextDelta(text):
-                self._said.append(text)
+                self._text_parts.append(text)
                 return _CHUNK % encode_basestring_ascii(text).encode("ascii")  # 8 × as fast as json.dumps
             case RunStarted(thread_id):
                 ids = {"conversation_id": self._turn.conversation_id, "thread_id": thread_id}
-                return _line({"type": "metadata", **ids})
+                return _encode_event({"type": "metadata", **ids})
             case RunCompleted():
-                return _line({"type": "done", "full_response": "".join(self._said), **_ending(event)})
+                return _encode_event(
+                    {"type": "done", "full_response": "".join(self._text_parts), **_ending_fields(event)}
+                )
             case RunFailed():
-                return _line({"type": "error", **_failure(event), "request_id": self._request_id})
+                return _encode_event({"type": "error", **_error_fields(event), "request_id": self._request_id})
             case _:
                 assert_never(event)
 
 
-class Answer:
-    """The JSON answer, put together from the same events. `thread_id` is the one that the caller sent."""
+class JsonAnswer:
+    """The JSON answer, built from the same events. `thread_id`: the handle that the caller sent, None for a new one."""
 
     def __init__(self, turn: Turn, thread_id: str | None) -> None:
         self._turn = turn
-        self._said: list[str] = []
+        self._text_parts: list[str] = []
         self._ending: dict[str, Any] = {}
         self.thread_id = thread_id
         self.failed: RunFailed | None = None
 
     def take(self, event: Event) -> None:
+        """Add the next event."""
         match event:
             case TextDelta(text):
-                self._said.append(text)
+                self._text_parts.append(text)
             case RunStarted(thread_id):
                 self.thread_id = thread_id
             case RunCompleted():
-                self._ending = _ending(event)
+                self._ending = _ending_fields(event)
             case RunFailed():
                 self.failed = event
             case _:
@@ -105,31 +108,31 @@ class Answer:
             "conversation_id": self._turn.conversation_id,
             "thread_id": self.thread_id,
             "message": self._turn.message,
-            "response": "".join(self._said),
+            "response": "".join(self._text_parts),
             **self._ending,
             "is_new_conversation": self._turn.thread_id is None,
         }
 
 
-def _line(event: dict[str, Any]) -> bytes:
-    return frame(json.dumps(event).encode("ascii"))
+def _encode_event(event: dict[str, Any]) -> bytes:
+    return encode_frame(json.dumps(event).encode("ascii"))
 
 
-def _ending(event: RunCompleted) -> dict[str, Any]:
-    return {"timestamp": _now(), "finish_reason": event.finish_reason, **_usage(event.usage)}
+def _ending_fields(event: RunCompleted) -> dict[str, Any]:
+    return {"timestamp": _format_now(), "finish_reason": event.finish_reason, **_usage_fields(event.usage)}
 
 
-def _usage(usage: Usage | None) -> dict[str, Any]:
+def _usage_fields(usage: Usage | None) -> dict[str, Any]:
     if usage is None:
         return {}
-    figures = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
-    return {"usage": {**figures, "total_tokens": usage.total_tokens}}
+    counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    return {"usage": {**counts, "total_tokens": usage.total_tokens}}
 
 
-def _failure(event: RunFailed) -> dict[str, Any]:
-    wait = {} if event.retry_after_s is None else {"retry_after": whole_seconds(event.retry_after_s)}
+def _error_fields(event: RunFailed) -> dict[str, Any]:
+    wait = {} if event.retry_after_s is None else {"retry_after": round_up_seconds(event.retry_after_s)}
     return {"error": event.message, "code": event.code, "retryable": event.retryable, **wait}
 
 
-def _now() -> str:
+def _format_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The times between chunks among the exported figures: an exporter that adds our own histogram to the SDK's."""
+"""Exports the intervals between chunks: an exporter that adds our own histogram to the SDK's metrics."""
 
 import threading
 import time
@@ -19,29 +19,29 @@ from opentelemetry.sdk.metrics.export import (
     ScopeMetrics,
 )
 
-from gateway.telemetry.chunk_intervals import BOUNDS_S, Gaps
-from gateway.telemetry.names import CHUNK_GAP, UNITS
+from gateway.telemetry.chunk_intervals import BOUNDS_S, ChunkIntervals
+from gateway.telemetry.names import CHUNK_INTERVAL, UNITS
 
 
-class WithGaps(MetricExporter):
-    """Counts from the start, or since the last export: as `exporter` wants histograms."""
+class ChunkIntervalExporter(MetricExporter):
+    """Counts from the start, or since the last export: the temporality that `exporter` prefers for histograms."""
 
     def __init__(self, exporter: MetricExporter, attributes: Mapping[str, str]) -> None:
         super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)
         self._exporter = exporter
         self._attributes = attributes
-        asked = (exporter._preferred_temporality or {}).get(HistogramInstrument)
-        self._temporality = asked or AggregationTemporality.CUMULATIVE
+        preferred = (exporter._preferred_temporality or {}).get(HistogramInstrument)
+        self._temporality = preferred or AggregationTemporality.CUMULATIVE
         self._lock = threading.Lock()
-        self._gaps = Gaps()
+        self._intervals = ChunkIntervals()
         self._since_ns = time.time_ns()
 
-    def add(self, gaps: Gaps) -> None:
+    def add(self, intervals: ChunkIntervals) -> None:
         with self._lock:
-            self._gaps.merge(gaps)
+            self._intervals.merge(intervals)
 
     def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **more: Any) -> MetricExportResult:
-        with_ours = replace(metrics_data, resource_metrics=[self._extended(r) for r in metrics_data.resource_metrics])
+        with_ours = replace(metrics_data, resource_metrics=[self._extend(r) for r in metrics_data.resource_metrics])
         return self._exporter.export(with_ours, timeout_millis, **more)
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
@@ -50,32 +50,34 @@ class WithGaps(MetricExporter):
     def shutdown(self, timeout_millis: float = 30_000, **more: Any) -> None:
         self._exporter.shutdown(timeout_millis, **more)
 
-    def _extended(self, resource: ResourceMetrics) -> ResourceMetrics:
-        """One scope is ours alone: the SDK makes one for each meter."""
-        scopes = [replace(scope, metrics=[*scope.metrics, *self._metrics()]) for scope in resource.scope_metrics[:1]]
+    def _extend(self, resource: ResourceMetrics) -> ResourceMetrics:
+        """Add to the first scope, which is ours: the SDK makes one for each meter."""
+        scopes = [
+            replace(scope, metrics=[*scope.metrics, *self._create_metrics()]) for scope in resource.scope_metrics[:1]
+        ]
         rest: list[ScopeMetrics] = list(resource.scope_metrics[1:])
         return replace(resource, scope_metrics=[*scopes, *rest])
 
-    def _metrics(self) -> list[Metric]:
+    def _create_metrics(self) -> list[Metric]:
         with self._lock:
-            if not self._gaps.count:
+            if not self._intervals.count:
                 return []
-            point = self._point(time.time_ns())
+            point = self._create_point(time.time_ns())
             if self._temporality is AggregationTemporality.DELTA:
-                self._gaps, self._since_ns = Gaps(), point.time_unix_nano
-        described = "Time between two chunks of an answer, as they come from the upstream"
-        return [Metric(CHUNK_GAP, described, UNITS[CHUNK_GAP], Histogram([point], self._temporality))]
+                self._intervals, self._since_ns = ChunkIntervals(), point.time_unix_nano
+        description = "Time between two chunks of an answer, as they come from the upstream"
+        return [Metric(CHUNK_INTERVAL, description, UNITS[CHUNK_INTERVAL], Histogram([point], self._temporality))]
 
-    def _point(self, now_ns: int) -> HistogramDataPoint:
-        gaps = self._gaps
+    def _create_point(self, now_ns: int) -> HistogramDataPoint:
+        intervals = self._intervals
         return HistogramDataPoint(
             attributes=self._attributes,
             start_time_unix_nano=self._since_ns,
             time_unix_nano=now_ns,
-            count=gaps.count,
-            sum=gaps.sum,
-            bucket_counts=list(gaps.buckets),
+            count=intervals.count,
+            sum=intervals.sum,
+            bucket_counts=list(intervals.buckets),
             explicit_bounds=BOUNDS_S,
-            min=gaps.shortest,
-            max=gaps.longest,
+            min=intervals.shortest,
+            max=intervals.longest,
         )

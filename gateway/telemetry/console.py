@@ -1,4 +1,4 @@
-"""Spans for people: `make run TRACE=1` prints each turn and what it asked of the upstream, in the terminal."""
+"""Prints spans in the terminal, for people: with `make run TRACE=1` each turn and its upstream requests."""
 
 import sys
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from gateway.telemetry.names import (
     RETRIES,
 )
 
-_TOLD = {
+_SHOWN = {
     FIRST_CHUNK_MS: "first chunk {} ms",
     DELTAS: "{} deltas",
     INPUT_TOKENS: "{} tokens in",
@@ -30,10 +30,10 @@ _TOLD = {
 }
 
 
-class Terminal(SpanExporter):
+class TerminalExporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         for span in spans:
-            print(line_of(span), file=sys.stderr, flush=True)  # noqa: T201  what it is for
+            print(format_span(span), file=sys.stderr, flush=True)  # noqa: T201  what it is for
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -42,18 +42,18 @@ class Terminal(SpanExporter):
     def shutdown(self) -> None: ...
 
 
-def line_of(span: ReadableSpan) -> str:
-    """Below its turn, indented; a turn says its trace, too."""
+def format_span(span: ReadableSpan) -> str:
+    """Return one line: a turn with its trace id, or an upstream request, indented below its turn."""
     attributes = span.attributes or {}
     took_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1e6
     outcome = attributes.get(ENDING) or attributes.get(ERROR_TYPE) or attributes.get(RESPONSE_STATUS) or ""
     line = f"{span.name:<44} {took_ms:>8.0f} ms  {outcome}"
     if ENDING not in attributes:
         return f"   └ {line}".rstrip()
-    told = [words.format(_clean(attributes[name])) for name, words in _TOLD.items() if attributes.get(name)]
+    shown = [words.format(_escape(attributes[name])) for name, words in _SHOWN.items() if attributes.get(name)]
     trace_id = f"trace {span.context.trace_id:032x}" if span.context else ""
-    return f" ● {line}  ({', '.join([*told, trace_id])})"
+    return f" ● {line}  ({', '.join([*shown, trace_id])})"
 
 
-def _clean(value: object) -> str:
+def _escape(value: object) -> str:
     return str(value).encode("unicode_escape").decode()

@@ -1,13 +1,13 @@
-"""Where telemetry goes, by the settings; and what of the upstream is told in it. Imports nothing of OpenTelemetry."""
+"""Where telemetry goes, by the settings; and what it says about the upstream. Imports nothing of OpenTelemetry."""
 
 from dataclasses import dataclass
 
-from gateway.settings import Settings
+from gateway.settings import Settings, UpstreamKind
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """All empty: nowhere, and nothing is loaded."""
+    """False if it is empty: then telemetry goes nowhere, and nothing is loaded."""
 
     connection_string: str | None
     client_id: str | None
@@ -19,17 +19,17 @@ class Destination:
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
-    """Who answers the turns, in the words of OpenTelemetry's GenAI conventions."""
+class UpstreamInfo:
+    """Who answers the turns, in the terms of OpenTelemetry's GenAI conventions."""
 
-    kind: str
+    kind: UpstreamKind
     operation: str
     provider: str
     agent_id: str | None = None
     model: str | None = None
 
 
-def destination_of(settings: Settings) -> Destination:
+def destination_from_settings(settings: Settings) -> Destination:
     secret = settings.applicationinsights_connection_string
     return Destination(
         secret.get_secret_value() if secret else None,
@@ -39,9 +39,8 @@ def destination_of(settings: Settings) -> Destination:
     )
 
 
-def answering_of(settings: Settings) -> Answering:
-    agent_id = settings.azure_ai_agent_id
-    if agent_id:
-        kind = "classic" if agent_id.startswith("asst_") else "foundry"
-        return Answering(kind, "invoke_agent", "azure.ai.inference", agent_id=agent_id)
-    return Answering("openai", "chat", "azure.ai.openai", model=settings.azure_openai_deployment_name)
+def upstream_info_from_settings(settings: Settings) -> UpstreamInfo:
+    kind = settings.upstream_kind
+    if kind == "openai":
+        return UpstreamInfo(kind, "chat", "azure.ai.openai", model=settings.azure_openai_deployment_name)
+    return UpstreamInfo(kind, "invoke_agent", "azure.ai.inference", agent_id=settings.azure_ai_agent_id)

@@ -1,6 +1,6 @@
-"""What sends telemetry away: to Application Insights, to any OpenTelemetry collector, to the terminal.
+"""The exporters of telemetry: to Application Insights, to any OpenTelemetry collector, to the terminal.
 
-Each exports from a thread of its own, in batches, out of bounded queues: what does not fit is dropped.
+Each exports from a thread of its own, in batches, from bounded queues: what does not fit is dropped.
 """
 
 import os
@@ -19,43 +19,43 @@ class Exporters:
     metrics: list[MetricExporter]
 
 
-def exporters_for(destination: Destination) -> Exporters:
-    made = Exporters([], [])
+def create_exporters(destination: Destination) -> Exporters:
+    exporters = Exporters([], [])
     if destination.connection_string:
-        _add_application_insights(made, destination.connection_string, destination.client_id)
+        _add_application_insights(exporters, destination.connection_string, destination.client_id)
     if destination.otlp_endpoint:
-        _add_otlp(made, destination.otlp_endpoint)
+        _add_otlp(exporters, destination.otlp_endpoint)
     if destination.to_console:
-        from gateway.telemetry.console import Terminal  # noqa: PLC0415
+        from gateway.telemetry.console import TerminalExporter  # noqa: PLC0415
 
-        made.spans.append(SimpleSpanProcessor(Terminal()))
-    return made
+        exporters.spans.append(SimpleSpanProcessor(TerminalExporter()))
+    return exporters
 
 
-def _add_application_insights(made: Exporters, connection_string: str, client_id: str | None) -> None:
+def _add_application_insights(exporters: Exporters, connection_string: str, client_id: str | None) -> None:
     for what in (
         "STATSBEAT_DISABLED_ALL",
         "SDKSTATS_DISABLED",
         "CONTROLPLANE_DISABLED",
         "OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
     ):
-        os.environ.setdefault(f"APPLICATIONINSIGHTS_{what}", "true")  # figures about the exporter itself, to Microsoft
+        os.environ.setdefault(f"APPLICATIONINSIGHTS_{what}", "true")  # metrics of the exporter itself, to Microsoft
     from azure.monitor.opentelemetry.exporter import (  # noqa: PLC0415  0.2 s, and it reads these
         AzureMonitorMetricExporter,
         AzureMonitorTraceExporter,
     )
 
-    how = {
+    options = {
         "connection_string": connection_string,
-        "disable_offline_storage": True,  # dropped rather than kept on the disk of a replica that goes away
-        **_identity(client_id),
+        "disable_offline_storage": True,  # dropped, not stored on a disk that goes with the replica
+        **_credential_option(client_id),
     }
-    made.spans.append(BatchSpanProcessor(AzureMonitorTraceExporter(**how)))
-    made.metrics.append(AzureMonitorMetricExporter(**how))
+    exporters.spans.append(BatchSpanProcessor(AzureMonitorTraceExporter(**options)))
+    exporters.metrics.append(AzureMonitorMetricExporter(**options))
 
 
-def _identity(client_id: str | None) -> dict[str, object]:
-    """In Azure the managed identity (Monitoring Metrics Publisher); elsewhere the connection string's key alone."""
+def _credential_option(client_id: str | None) -> dict[str, object]:
+    """Return the managed identity in Azure (Monitoring Metrics Publisher); elsewhere nothing."""
     if not os.environ.get("IDENTITY_ENDPOINT"):
         return {}
     from azure.identity import ManagedIdentityCredential  # noqa: PLC0415
@@ -64,10 +64,10 @@ def _identity(client_id: str | None) -> dict[str, object]:
     return {"credential": ManagedIdentityCredential(client_id=client_id, use_env_settings=False)}
 
 
-def _add_otlp(made: Exporters, endpoint: str) -> None:
-    """Headers, time-outs and the like: the standard's OTEL_EXPORTER_OTLP_* in the process's environment."""
+def _add_otlp(exporters: Exporters, endpoint: str) -> None:
+    """Headers, timeouts and the like are the standard's OTEL_EXPORTER_OTLP_* in the process's environment."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 
-    made.spans.append(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")))
-    made.metrics.append(OTLPMetricExporter(endpoint=f"{endpoint}/v1/metrics"))
+    exporters.spans.append(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces")))
+    exporters.metrics.append(OTLPMetricExporter(endpoint=f"{endpoint}/v1/metrics"))

@@ -2,7 +2,7 @@
 
 `http.*`, `url.*`, `server.*`, `error.type`: OpenTelemetry's semantic conventions 1.44.0. `gen_ai.*`: the GenAI
 conventions as of the same version, in development, since then in a repository of their own
-(https://github.com/open-telemetry/semantic-conventions-genai). `chat_api.*`: ours, where the conventions have no word.
+(https://github.com/open-telemetry/semantic-conventions-genai). `chat_api.*`: ours, where the conventions have no name.
 """
 
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -51,25 +51,25 @@ SPAN_ATTRIBUTES = frozenset(
 # metrics: name → unit
 DURATION = "gen_ai.client.operation.duration"
 FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
-CHUNK_GAP = "gen_ai.client.operation.time_per_output_chunk"
+CHUNK_INTERVAL = "gen_ai.client.operation.time_per_output_chunk"
 TOKENS = "gen_ai.client.token.usage"
 ENDINGS = "chat_api.turn.endings"
 UPSTREAM_RETRIES = "chat_api.upstream.retries"
 OPEN_TURNS = "chat_api.turns.open"
-STOCK = "chat_api.conversations.ahead"
+PREPARED_CONVERSATIONS = "chat_api.conversations.prepared"
 START = "chat_api.start.duration"
 
 UNITS = {
     DURATION: "s",
     FIRST_CHUNK: "s",
-    CHUNK_GAP: "s",
+    CHUNK_INTERVAL: "s",
     TOKENS: "{token}",
     ENDINGS: "{turn}",
     UPSTREAM_RETRIES: "{request}",
     OPEN_TURNS: "{turn}",
-    STOCK: "{conversation}",
+    PREPARED_CONVERSATIONS: "{conversation}",
     START: "s",
 }
 
-LEFT = "left"
-"""The ending of a turn whose reader went away. The others are finish reasons and the codes of `errors.py`."""
+CLIENT_DISCONNECT = "client_disconnect"
+"""The ending of a turn whose client disconnected. The others are finish reasons and the codes of `errors.py`."""

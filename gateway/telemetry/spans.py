@@ -1,4 +1,4 @@
-"""A turn's span and an upstream request's, as values. Pure; names: `names.py`. No OpenTelemetry in here."""
+"""The span of a turn and of an upstream call, as values. Pure; names: `names.py`. No OpenTelemetry in here."""
 
 import json
 from collections.abc import Mapping
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from gateway.telemetry import names
-from gateway.telemetry.destination import Answering
-from gateway.telemetry.trace_context import Place
+from gateway.telemetry.destination import UpstreamInfo
+from gateway.telemetry.trace_context import SpanIds
 from gateway.telemetry.turn_record import TurnRecord
 from gateway.telemetry.upstream_calls import UpstreamCall
 
@@ -16,11 +16,11 @@ Value = str | int | list[str]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Times in ns since the epoch. `server`: somebody asked us; else we asked the upstream."""
+    """Times in ns since the epoch. `server`: of a request to us; else of a request to the upstream."""
 
     name: str
     server: bool
-    place: Place
+    span_ids: SpanIds
     attributes: dict[str, Value]
     started_ns: int
     ended_ns: int
@@ -28,14 +28,14 @@ class Span:
     failed: bool = False
 
 
-def turn_span(record: TurnRecord, answering: Answering) -> Span:
-    """Failed where it was not the caller's fault, as the conventions want it."""
+def span_from_turn(record: TurnRecord, upstream: UpstreamInfo) -> Span:
+    """Return a span that is `failed` if it was not the caller's fault, as the conventions want it."""
     first_chunk_s = record.first_chunk_s
     return Span(
-        name=f"POST {record.asked.route}",
+        name=f"POST {record.request.route}",
         server=True,
-        place=record.asked.place,
-        attributes=_present(_turn_attributes(record, answering)),
+        span_ids=record.request.span_ids,
+        attributes=_drop_none(_turn_attributes(record, upstream)),
         started_ns=record.started_ns,
         ended_ns=record.ended_ns,
         first_chunk_ns=None if first_chunk_s is None else record.started_ns + int(first_chunk_s * 1e9),
@@ -43,45 +43,45 @@ def turn_span(record: TurnRecord, answering: Answering) -> Span:
     )
 
 
-def call_span(call: UpstreamCall) -> Span:
-    assert call.place, "somebody listens"
+def span_from_call(call: UpstreamCall) -> Span:
+    assert call.span_ids, "only listeners export calls"
     return Span(
         name=f"{call.method} {call.path}",
         server=False,
-        place=call.place,
-        attributes=_present(_call_attributes(call)),
+        span_ids=call.span_ids,
+        attributes=_drop_none(_call_attributes(call)),
         started_ns=call.started_ns,
         ended_ns=call.ended_ns,
         failed=call.error is not None,
     )
 
 
-def _present(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
+def _drop_none(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _turn_attributes(record: TurnRecord, answering: Answering) -> dict[str, Value | None]:
+def _turn_attributes(record: TurnRecord, upstream: UpstreamInfo) -> dict[str, Value | None]:
     usage = record.usage
     return {
         names.REQUEST_METHOD: "POST",
-        names.ROUTE: record.asked.route,
-        names.URL_PATH: record.asked.route,
-        names.URL_SCHEME: record.asked.scheme,
+        names.ROUTE: record.request.route,
+        names.URL_PATH: record.request.route,
+        names.URL_SCHEME: record.request.scheme,
         names.RESPONSE_STATUS: record.status,
         names.ERROR_TYPE: record.ending if record.failed else None,
-        names.OPERATION: answering.operation,
-        names.PROVIDER: answering.provider,
-        names.AGENT_ID: answering.agent_id,
-        names.MODEL: answering.model,
+        names.OPERATION: upstream.operation,
+        names.PROVIDER: upstream.provider,
+        names.AGENT_ID: upstream.agent_id,
+        names.MODEL: upstream.model,
         names.CONVERSATION_ID: record.thread_id,
         names.RESPONSE_ID: record.run_id,
         names.FINISH_REASONS: [record.ending] if record.finished else None,
         names.INPUT_TOKENS: usage.input_tokens if usage else None,
         names.OUTPUT_TOKENS: usage.output_tokens if usage else None,
-        names.REQUEST_ID: record.asked.request_id,
+        names.REQUEST_ID: record.request.request_id,
         names.LABEL: record.turn.conversation_id,
-        names.UPSTREAM: answering.kind,
-        names.CALLER: record.asked.caller,
+        names.UPSTREAM: upstream.kind,
+        names.CALLER: record.request.caller,
         names.ENDING: record.ending,
         names.DELTAS: record.deltas,
         names.CHARACTERS: record.characters,
@@ -89,12 +89,12 @@ def _turn_attributes(record: TurnRecord, answering: Answering) -> dict[str, Valu
         names.LONGEST_GAP_MS: record.longest_gap_ms,
         names.UPSTREAM_MS: record.upstream_ms,
         names.RETRIES: record.retries,
-        **_text(record),
+        **_message_attributes(record),
     }
 
 
 def _call_attributes(call: UpstreamCall) -> dict[str, Value | None]:
-    """The URL's ids are left out, as its query is: they belong to conversations."""
+    """The URL's ids and query are left out: they belong to conversations."""
     url = urlsplit(call.url)
     return {
         names.REQUEST_METHOD: call.method,
@@ -108,12 +108,12 @@ def _call_attributes(call: UpstreamCall) -> dict[str, Value | None]:
     }
 
 
-def _text(record: TurnRecord) -> dict[str, Value]:
-    """Only where OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT asked for it."""
-    if record.said is None:
+def _message_attributes(record: TurnRecord) -> dict[str, Value]:
+    """Return the texts, only if OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT asks for them."""
+    if record.text_parts is None:
         return {}
-    asked = {"role": "user", "parts": [{"type": "text", "content": record.turn.message}]}
-    answered = {"role": "assistant", "parts": [{"type": "text", "content": "".join(record.said)}]}
+    sent = {"role": "user", "parts": [{"type": "text", "content": record.turn.message}]}
+    answered = {"role": "assistant", "parts": [{"type": "text", "content": "".join(record.text_parts)}]}
     if record.finished:
         answered["finish_reason"] = record.ending
-    return {names.INPUT_MESSAGES: json.dumps([asked]), names.OUTPUT_MESSAGES: json.dumps([answered])}
+    return {names.INPUT_MESSAGES: json.dumps([sent]), names.OUTPUT_MESSAGES: json.dumps([answered])}

@@ -1,6 +1,8 @@
-"""Where something stands in a trace: ids in, ids out. https://www.w3.org/TR/trace-context/ (level 1). Pure.
+"""W3C Trace Context: the ids of spans, read from and written to `traceparent`. https://www.w3.org/TR/trace-context/
 
-A caller's trace is continued, its sampling flag is not obeyed: a caller could hide from the operator with it.
+Level 1. Pure.
+
+A caller's trace is continued, but its sampling flag is ignored: a caller could hide from the operator with it.
 """
 
 import random
@@ -10,7 +12,7 @@ from typing import NamedTuple
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 
 
-class Place(NamedTuple):
+class SpanIds(NamedTuple):
     """`parent_id` 0: the root of its trace."""
 
     trace_id: int
@@ -23,24 +25,24 @@ class Place(NamedTuple):
 
     @property
     def traceparent(self) -> str:
-        """What a request below this place carries."""
+        """The header of a request that is a child of this span."""
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-01"
 
-    def below(self) -> "Place":
-        return Place(self.trace_id, _random_id(64), self.span_id)
+    def create_child(self) -> "SpanIds":
+        return SpanIds(self.trace_id, _random_id(64), self.span_id)
 
 
-def root() -> Place:
-    return Place(_random_id(128), _random_id(64))
+def start_trace() -> SpanIds:
+    return SpanIds(_random_id(128), _random_id(64))
 
 
-def continued(traceparent: str | None) -> Place:
-    """A root where the caller sent no trace, or nonsense."""
+def continue_trace(traceparent: str | None) -> SpanIds:
+    """Return a child of the caller's span; the root of a new trace if the header is absent or invalid."""
     given = _TRACEPARENT.fullmatch(traceparent or "")
     if given is None:
-        return root()
+        return start_trace()
     trace_id, parent_id = int(given[1], 16), int(given[2], 16)
-    return Place(trace_id, _random_id(64), parent_id) if trace_id and parent_id else root()
+    return SpanIds(trace_id, _random_id(64), parent_id) if trace_id and parent_id else start_trace()
 
 
 def _random_id(bits: int) -> int:

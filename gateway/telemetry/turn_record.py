@@ -1,4 +1,4 @@
-"""What is noted of one turn, from the whole message to the last byte: figures, ids and codes. docs/observability.md."""
+"""What is recorded of one turn, from the whole message to the last byte: counts, times, ids and codes."""
 
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -8,85 +8,92 @@ from typing import assert_never
 
 from gateway.errors import BY_CODE, GatewayError
 from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, Turn, Usage
-from gateway.telemetry.chunk_intervals import Gaps
-from gateway.telemetry.names import LEFT
-from gateway.telemetry.trace_context import Place
+from gateway.telemetry.chunk_intervals import ChunkIntervals
+from gateway.telemetry.names import CLIENT_DISCONNECT
+from gateway.telemetry.trace_context import SpanIds
 from gateway.telemetry.upstream_calls import UpstreamCall
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What the request says of itself. `caller`: what kind of identity, never whose."""
+class RequestInfo:
+    """What is recorded of the request. `caller`: the kind of identity, never whose."""
 
     route: str
     scheme: str
     request_id: str
-    place: Place
+    span_ids: SpanIds
     streamed: bool
     caller: str = "anonymous"
 
 
 class TurnRecord:
-    """Listens to the turn's upstream calls. `late` takes those that end after the turn has."""
+    """Listens to the turn's upstream calls. `on_late_call` takes those that end after the turn has."""
 
     def __init__(
-        self, turn: Turn, asked: Asked, late: Callable[[UpstreamCall], None], *, traced: bool, text: bool
+        self,
+        turn: Turn,
+        request: RequestInfo,
+        on_late_call: Callable[[UpstreamCall], None],
+        *,
+        traced: bool,
+        text: bool,
     ) -> None:
         self.turn = turn
-        self.asked = asked
+        self.request = request
         self.traced = traced
         self.thread_id = turn.thread_id
-        """The upstream's own: never what a caller holds for it."""
+        """The upstream's id, never the caller's handle."""
         self.run_id: str | None = None
         self.deltas = 0
         self.characters = 0
         self.first_chunk_s: float | None = None
-        self.gaps = Gaps()
+        self.intervals = ChunkIntervals()
         self.usage: Usage | None = None
-        self.ending: str = LEFT
+        self.ending: str = CLIENT_DISCONNECT
         self.failed: type[GatewayError] | None = None
         self.retries = 0
         self.calls: list[UpstreamCall] = []
-        self.said: list[str] | None = [] if text else None
+        self.text_parts: list[str] | None = [] if text else None
         self.yielded = False
-        """Something was sent: a failure is an event, not a status."""
+        """Something was sent: an error is an event, not a status."""
         self.ended_ns = 0
-        self._late = late
-        self._over = False
+        self._on_late_call = on_late_call
+        self._ended = False
         self._last_chunk = 0.0
         self.started_ns = time.time_ns()
         self._began = time.perf_counter()
 
     def take(self, batch: Sequence[Event]) -> None:
+        """Record one batch of events."""
         self.yielded = True
         deltas = 0
         for event in batch:
             if type(event) is TextDelta:
                 deltas += 1
                 self.characters += len(event.text)
-                if self.said is not None:
-                    self.said.append(event.text)
+                if self.text_parts is not None:
+                    self.text_parts.append(event.text)
             else:
-                self._step(event)
+                self._take_other(event)
         if deltas:
-            self._chunks(deltas)
+            self._record_chunks(deltas)
 
     def fail(self, code: str) -> None:
         self.ending = code
         self.failed = BY_CODE[code]
 
     def close(self) -> bool:
-        """True the first time: the turn has ended now."""
-        if self._over:
+        """Record the end. Return true the first time."""
+        if self._ended:
             return False
-        self._over = True
+        self._ended = True
         self.ended_ns = self.started_ns + int((time.perf_counter() - self._began) * 1e9)
         return True
 
     @property
     def finished(self) -> bool:
         """The ending is a finish reason."""
-        return self.failed is None and self.ending != LEFT
+        return self.failed is None and self.ending != CLIENT_DISCONNECT
 
     @property
     def first_chunk_ms(self) -> int | None:
@@ -94,46 +101,46 @@ class TurnRecord:
 
     @property
     def longest_gap_ms(self) -> int | None:
-        return round(self.gaps.longest * 1e3) if self.gaps.count else None
+        return round(self.intervals.longest * 1e3) if self.intervals.count else None
 
     @property
     def upstream_ms(self) -> int | None:
         """From sending the request that was answered to its first event."""
         answered = [call for call in self.calls if call.first_event_ns]
-        return _ms(answered[-1].first_event_ns - answered[-1].started_ns) if answered else None
+        return _to_ms(answered[-1].first_event_ns - answered[-1].started_ns) if answered else None
 
     @property
     def total_ms(self) -> int:
-        return _ms(self.ended_ns - self.started_ns)
+        return _to_ms(self.ended_ns - self.started_ns)
 
     @property
     def status(self) -> int:
-        """What the caller saw, or (499) did not wait for."""
-        if self.yielded and self.asked.streamed:
+        """The status that the caller got; 499 if the client disconnected first."""
+        if self.yielded and self.request.streamed:
             return 200
         if self.failed is None:
-            return 499 if self.ending == LEFT else 200
+            return 499 if self.ending == CLIENT_DISCONNECT else 200
         return self.failed.status
 
-    def place_below(self) -> Place:
-        return self.asked.place.below()
+    def new_span_ids(self) -> SpanIds:
+        return self.request.span_ids.create_child()
 
-    def call_begun(self, call: UpstreamCall) -> None:
+    def on_call_begin(self, call: UpstreamCall) -> None:
         if call.resend:
             self.retries += 1
 
-    def call_ended(self, call: UpstreamCall) -> None:
-        if self._over:
-            self._late(call)
+    def on_call_end(self, call: UpstreamCall) -> None:
+        if self._ended:
+            self._on_late_call(call)
         else:
             self.calls.append(call)
 
     def fields(self) -> dict[str, object]:
-        """The turn's line in the log."""
+        """Return the fields of the turn's line in the log."""
         return {
-            "trace_id": self.asked.place.trace_hex,
-            "route": self.asked.route,
-            "caller": self.asked.caller,
+            "trace_id": self.request.span_ids.trace_hex,
+            "route": self.request.route,
+            "caller": self.request.caller,
             "conversation_id": self.turn.conversation_id,
             "run_id": self.run_id,
             "ending": self.ending,
@@ -150,7 +157,7 @@ class TurnRecord:
             "retries": self.retries,
         }
 
-    def _step(self, event: RunStarted | RunCompleted | RunFailed | TextDelta) -> None:
+    def _take_other(self, event: RunStarted | RunCompleted | RunFailed | TextDelta) -> None:
         match event:
             case RunStarted(_, run_id):
                 self.run_id = run_id or None
@@ -163,20 +170,20 @@ class TurnRecord:
             case _:
                 assert_never(event)
 
-    def _chunks(self, deltas: int) -> None:
+    def _record_chunks(self, deltas: int) -> None:
         now = time.perf_counter()
         if self.first_chunk_s is None:
             self.first_chunk_s = now - self._began
             if deltas > 1:
-                self.gaps.add(0.0, deltas - 2)
+                self.intervals.add(0.0, deltas - 2)
         else:
-            self.gaps.add(now - self._last_chunk, deltas - 1)
+            self.intervals.add(now - self._last_chunk, deltas - 1)
         self.deltas += deltas
         self._last_chunk = now
 
 
-async def noted(events: AsyncGenerator[list[Event]], record: TurnRecord) -> AsyncGenerator[list[Event]]:
-    """The same events, and the record of them. Raises what `events` raises, and closes them."""
+async def record_events(events: AsyncGenerator[list[Event]], record: TurnRecord) -> AsyncGenerator[list[Event]]:
+    """Yield the same events, and record them. Raises what `events` raises, and closes them."""
     try:
         async with aclosing(events):
             async for batch in events:
@@ -187,5 +194,5 @@ async def noted(events: AsyncGenerator[list[Event]], record: TurnRecord) -> Asyn
         raise
 
 
-def _ms(nanoseconds: int) -> int:
+def _to_ms(nanoseconds: int) -> int:
     return round(nanoseconds / 1e6)

@@ -1,6 +1,6 @@
-"""What is noted of one request to the upstream, and whose it is: a turn's, or nobody's (a check, a warm-up).
+"""What is recorded of one request to the upstream, whether it belongs to a turn or not (a check, a warm-up).
 
-Backends begin and end calls; who listens is in a context variable, so that they need not know.
+Backends begin and end calls; the listener is in a context variable, so that backends need not know it.
 """
 
 import re
@@ -12,18 +12,18 @@ from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from gateway.errors import GatewayError
-from gateway.telemetry.trace_context import Place
+from gateway.telemetry.trace_context import SpanIds
 
 _ID = re.compile(r"(?<=/)(?:conv|resp|thread|run|asst|msg)_[^/?]+")
 
 
 class Listener(Protocol):
     traced: bool
-    """Whether the upstream is told of the trace."""
+    """Whether `traceparent` is sent to the upstream."""
 
-    def place_below(self) -> Place: ...
-    def call_begun(self, call: "UpstreamCall") -> None: ...
-    def call_ended(self, call: "UpstreamCall") -> None: ...
+    def new_span_ids(self) -> SpanIds: ...
+    def on_call_begin(self, call: "UpstreamCall") -> None: ...
+    def on_call_end(self, call: "UpstreamCall") -> None: ...
 
 
 listening: ContextVar[Listener | None] = ContextVar("listening", default=None)
@@ -38,8 +38,8 @@ class UpstreamCall:
         "error",
         "first_event_ns",
         "method",
-        "place",
         "resend",
+        "span_ids",
         "started_ns",
         "status",
         "url",
@@ -54,14 +54,14 @@ class UpstreamCall:
         self.first_event_ns = 0
         self.ended_ns = 0
         self._listener = listening.get()
-        self.place = self._listener.place_below() if self._listener else None
+        self.span_ids = self._listener.new_span_ids() if self._listener else None
         self.started_ns = time.time_ns()
         if self._listener:
-            self._listener.call_begun(self)
+            self._listener.on_call_begin(self)
 
     @contextmanager
-    def unless_accepted(self) -> Generator[None]:
-        """Ends it where nothing came of it."""
+    def end_on_error(self) -> Generator[None]:
+        """Close the record if the request failed before a response was accepted."""
         try:
             yield
         except BaseException as e:
@@ -70,18 +70,18 @@ class UpstreamCall:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What tells the upstream of the trace."""
-        if self.place is None or self._listener is None or not self._listener.traced:
+        """The headers that pass the trace on to the upstream."""
+        if self.span_ids is None or self._listener is None or not self._listener.traced:
             return {}
-        return {"traceparent": self.place.traceparent}
+        return {"traceparent": self.span_ids.traceparent}
 
     @property
     def path(self) -> str:
-        """Without ids and query: few values, as a span's name should have."""
+        """The path without ids and query: a span's name should have few values."""
         return _ID.sub("{id}", urlsplit(self.url).path)
 
-    def event_seen(self) -> None:
-        """At every batch; the first one counts."""
+    def note_event(self) -> None:
+        """Record the time of the first event; called at every batch."""
         if not self.first_event_ns:
             self.first_event_ns = time.time_ns()
 
@@ -89,10 +89,10 @@ class UpstreamCall:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Ends it, once. Being left is no error."""
+        """Close the record, once. A client disconnect is not an error."""
         if self.ended_ns:
             return
         self.error = error.code if isinstance(error, GatewayError) else None
         self.ended_ns = time.time_ns()
         if self._listener:
-            self._listener.call_ended(self)
+            self._listener.on_call_end(self)

@@ -1,4 +1,4 @@
-"""What the routes share: made once, opened and closed with the process."""
+"""What the routes use: opens turns, cancels runs, checks readiness, turns handles into thread ids and back."""
 
 import asyncio
 import gc
@@ -7,146 +7,159 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from gateway.access.callers import Caller
-from gateway.access.handles import threads_for
-from gateway.backends import open_backend
-from gateway.backends.base import Backend, Stocked
+from gateway.access.handles import create_handles
+from gateway.backends import create_backend
+from gateway.backends.base import Backend, HasConversationPool
 from gateway.errors import GatewayError, NotConfigured, ShuttingDown
 from gateway.events import Event, Turn
 from gateway.settings import Settings
-from gateway.telemetry.names import OPEN_TURNS, STOCK
+from gateway.telemetry.names import OPEN_TURNS, PREPARED_CONVERSATIONS
 from gateway.telemetry.reporter import Reporter
-from gateway.telemetry.turn_record import Asked, TurnRecord, noted
+from gateway.telemetry.turn_record import RequestInfo, TurnRecord, record_events
 from gateway.turns.readiness import Readiness
-from gateway.turns.run_turn import Clock, run_turn
-from gateway.turns.turn_registry import OpenTurns
+from gateway.turns.run_turn import TurnTimeout, run_turn
+from gateway.turns.turn_registry import TurnRegistry
 
 _log = logging.getLogger(__name__)
 
-_MOST_PER_CALLER = 8
+DEFAULT_STREAMS_PER_CALLER = 8
 
 
-def _settle() -> None:
-    """What is here now stays: a full collection would go through it, 50 ms at a time. And open streams are many small
-    objects: by default a few hundred new ones would set off full collections as long as that."""
+def _freeze_startup_objects() -> None:
+    """Freeze what is there after the start, so that full GC passes skip it (each took about 50 ms).
+
+    Open streams are many small objects: with the default threshold a few hundred new ones would start full passes.
+    """
     gc.freeze()
     gc.set_threshold(10_000, 10, 20)
 
 
 class OpenTurn:
-    """Its events once, in batches."""
+    """A turn that was let in. `events` can be read once, in batches."""
 
-    def __init__(self, events: AsyncGenerator[list[Event]], closed: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncGenerator[list[Event]], on_close: Callable[[], None]) -> None:
         self.events = events
-        self._closed = closed
+        self._on_close = on_close
 
     async def aclose(self) -> None:
-        """Ends the run upstream where it has not ended, and gives its place free."""
+        """End the run upstream if it has not ended, and free the turn's place among `MAX_STREAMS`."""
         try:
             await self.events.aclose()
         finally:
-            self._closed()
+            self._on_close()
 
 
-class Service:
+class ChatService:
+    """Created once. `backend`: used, and closed, instead of the one that the settings name."""
+
     def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
         self.settings = settings
-        self.turns = OpenTurns(settings.max_streams)
+        self.turns = TurnRegistry(settings.max_streams)
         self.readiness = Readiness()
-        self._threads = threads_for(settings)
-        self.reporter = Reporter(settings, {OPEN_TURNS: self.turns.__len__, STOCK: self._ahead})
-        self._given = backend
-        self._opening: asyncio.Task[Backend] | None = None
+        self._handles = create_handles(settings)
+        self.reporter = Reporter(
+            settings, {OPEN_TURNS: self.turns.__len__, PREPARED_CONVERSATIONS: self._count_prepared}
+        )
+        self._injected = backend
+        self._backend: asyncio.Task[Backend] | None = None
 
-    async def backend(self) -> Backend:
-        """Waits for just what a turn needs. Raises NotConfigured, ShuttingDown."""
-        if self._opening is None:
+    async def get_backend(self) -> Backend:
+        """Wait for just what a turn needs. Raises NotConfigured, ShuttingDown."""
+        if self._backend is None:
             raise ShuttingDown("not open")
-        return await asyncio.shield(self._opening)
+        return await asyncio.shield(self._backend)
 
-    def thread_id(self, handle: str, caller: Caller) -> str:
-        """The upstream's, of what the caller sent as `thread_id`. Raises ConversationNotFound."""
-        return self._threads.thread_id(handle, caller.owner)
+    def from_handle(self, handle: str, caller: Caller) -> str:
+        """Return the upstream's thread id for the handle that the caller sent. Raises ConversationNotFound."""
+        return self._handles.from_handle(handle, caller.subject)
 
-    async def open_turn(self, turn: Turn, caller: Caller, asked: Asked, deadline_s: float | None = None) -> "OpenTurn":
-        """Whoever opens it closes it. Raises NotConfigured, ShuttingDown, RateLimited, Overloaded."""
-        clock = Clock(self.settings.upstream_idle_timeout_s, deadline_s)
-        record = self.reporter.begin(turn, asked)
+    async def open_turn(
+        self, turn: Turn, caller: Caller, request: RequestInfo, deadline_s: float | None = None
+    ) -> OpenTurn:
+        """Let a turn in. Whoever opens it closes it.
+
+        Raises NotConfigured, ShuttingDown, RateLimited, Overloaded.
+        """
+        timeout = TurnTimeout(self.settings.upstream_idle_timeout_s, deadline_s)
+        record = self.reporter.begin_turn(turn, request)
         try:
-            self.turns.open(clock, caller.counted, self._most_of(caller))
-            backend = await self.backend()
+            self.turns.open(timeout, caller.rate_limit_key, self._stream_limit(caller))
+            backend = await self.get_backend()
         except BaseException as e:
             if isinstance(e, GatewayError):
                 record.fail(e.code)
-            self._close_turn(clock, record)
+            self._close_turn(timeout, record)
             raise
 
-        def handle(thread_id: str) -> str:
-            record.thread_id = thread_id  # what the caller holds instead of it is for no log
-            return self._threads.handle(thread_id, caller.owner)
+        def to_handle(thread_id: str) -> str:
+            record.thread_id = thread_id  # handles are never logged
+            return self._handles.to_handle(thread_id, caller.subject)
 
-        events = noted(run_turn(backend, turn, clock, handle), record)
-        return OpenTurn(events, lambda: self._close_turn(clock, record))
+        events = record_events(run_turn(backend, turn, timeout, to_handle), record)
+        return OpenTurn(events, lambda: self._close_turn(timeout, record))
 
     async def cancel(self, thread_id: str) -> bool:
-        """False where nothing runs. Raises NotConfigured, ShuttingDown."""
-        with self.reporter.beside_turns():
-            return await (await self.backend()).cancel(thread_id)
+        """Stop the thread's active run; False if nothing was stopped. Raises NotConfigured, ShuttingDown."""
+        with self.reporter.outside_turns():
+            return await (await self.get_backend()).cancel(thread_id)
 
-    def _most_of(self, caller: Caller) -> int | None:
-        """Unless it is said, this machine itself is not limited: a proxy on it speaks for many."""
-        most = self.settings.max_streams_per_caller
-        return most if most or caller.is_local else _MOST_PER_CALLER
+    def _stream_limit(self, caller: Caller) -> int | None:
+        """Return how many streams this caller may have open; None means no limit."""
+        configured = self.settings.max_streams_per_caller
+        if configured is None and caller.is_loopback:
+            return None  # a local reverse proxy makes all its users look like one caller
+        return configured or DEFAULT_STREAMS_PER_CALLER
 
-    async def ready(self) -> None:
+    async def check_ready(self) -> None:
         """Raises the GatewayError that a turn would meet now."""
         if self.turns.draining:
             raise ShuttingDown()
-        with self.reporter.beside_turns():
-            await self.readiness.ask(await self.backend(), self.settings.upstream_idle_timeout_s)
+        with self.reporter.outside_turns():
+            await self.readiness.check(await self.get_backend(), self.settings.upstream_idle_timeout_s)
 
     @asynccontextmanager
-    async def opened(self) -> AsyncGenerator[None]:
-        """The socket listens first; the backend opens and warms up behind it."""
-        with self.reporter.beside_turns():
-            self._opening = asyncio.create_task(self._open())
-            warming = asyncio.create_task(self._warm())
-        async with self.reporter.opened(warming, self.turns.none_left):
+    async def lifespan(self) -> AsyncGenerator[None]:
+        """Create and warm up the backend behind the listening socket; close it at the end."""
+        with self.reporter.outside_turns():
+            self._backend = asyncio.create_task(self._create_backend())
+            warm_up = asyncio.create_task(self._warm_up())
+        async with self.reporter.lifespan(warm_up, self.turns.wait_until_empty):
             try:
                 yield
             finally:
-                warming.cancel()
-                await asyncio.gather(warming, return_exceptions=True)
-                with self.reporter.beside_turns():
-                    await self._close(self._opening)
+                warm_up.cancel()
+                await asyncio.gather(warm_up, return_exceptions=True)
+                with self.reporter.outside_turns():
+                    await self._close(self._backend)
 
-    async def _open(self) -> Backend:
-        return self._given or await open_backend(self.settings)
+    async def _create_backend(self) -> Backend:
+        return self._injected or await create_backend(self.settings)
 
-    async def _warm(self) -> None:
+    async def _warm_up(self) -> None:
         try:
-            backend = await self.backend()
+            backend = await self.get_backend()
             await backend.warm()
-            _settle()
-            self.reporter.warmed()
+            _freeze_startup_objects()
+            self.reporter.record_start()
         except NotConfigured as e:
             _log.warning("%s", e.public_message)
         except GatewayError as e:
-            _log.warning("not ready yet: %s (%s)", e.code, e)
+            _log.warning("warm-up failed, not ready yet: %s (%s)", e.code, e)
 
-    def _close_turn(self, clock: Clock, record: TurnRecord) -> None:
-        self.turns.close(clock)
-        self.reporter.end(record)
+    def _close_turn(self, timeout: TurnTimeout, record: TurnRecord) -> None:
+        self.turns.close(timeout)
+        self.reporter.end_turn(record)
 
-    def _ahead(self) -> int:
-        opening = self._opening
-        if opening is None or not opening.done() or opening.cancelled() or opening.exception():
+    def _count_prepared(self) -> int:
+        backend_task = self._backend
+        if backend_task is None or not backend_task.done() or backend_task.cancelled() or backend_task.exception():
             return 0
-        backend = opening.result()
-        return backend.ahead() if isinstance(backend, Stocked) else 0
+        backend = backend_task.result()
+        return backend.count_prepared() if isinstance(backend, HasConversationPool) else 0
 
-    async def _close(self, opening: asyncio.Task[Backend]) -> None:
+    async def _close(self, backend_task: asyncio.Task[Backend]) -> None:
         try:
-            backend = await opening
+            backend = await backend_task
         except GatewayError:
             return
         await backend.aclose()

@@ -1,4 +1,4 @@
-"""`GET /ready`: could a turn be answered now? Asked upstream, but remembered: probes come often."""
+"""`GET /ready`: could a turn be answered now? The upstream's answer is cached: probes come often."""
 
 import asyncio
 import time
@@ -6,32 +6,32 @@ import time
 from gateway.backends.base import Backend
 from gateway.errors import GatewayError, UpstreamTimeout
 
-_YES_S = 60.0
-_NO_S = 5.0
+_READY_CACHE_S = 60.0
+_NOT_READY_CACHE_S = 5.0
 
 
 class Readiness:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._until = 0.0
-        self._failure: GatewayError | None = None
+        self._expires_at = 0.0
+        self._error: GatewayError | None = None
 
-    async def ask(self, backend: Backend, timeout_s: float) -> None:
-        """Raises the GatewayError that a turn would meet."""
+    async def check(self, backend: Backend, timeout_s: float) -> None:
+        """Raises the GatewayError that a turn would meet now."""
         async with self._lock:
-            if time.monotonic() >= self._until:
-                self._failure = await _failure(backend, timeout_s)
-                self._until = time.monotonic() + (_NO_S if self._failure else _YES_S)
-            if self._failure:
-                raise self._failure
+            if time.monotonic() >= self._expires_at:
+                self._error = await _check(backend, timeout_s)
+                self._expires_at = time.monotonic() + (_NOT_READY_CACHE_S if self._error else _READY_CACHE_S)
+            if self._error:
+                raise self._error
 
 
-async def _failure(backend: Backend, timeout_s: float) -> GatewayError | None:
+async def _check(backend: Backend, timeout_s: float) -> GatewayError | None:
     try:
         async with asyncio.timeout(timeout_s):
             await backend.check()
     except TimeoutError:
-        return UpstreamTimeout("no answer to the check")
+        return UpstreamTimeout("no answer to the readiness check")
     except GatewayError as e:
         return e
     return None

@@ -11,9 +11,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import InternalError, UnreadableRequest
-from gateway.server import abort
-from gateway.telemetry import place_of, request_id
-from gateway.web.problems import problem
+from gateway.server import abort_connection
+from gateway.telemetry import locate_error, request_id
+from gateway.web.problems import problem_response
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +22,8 @@ _OVER_TLS = (b"strict-transport-security", b"max-age=31536000")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-class SafeHeaders:
-    """What every answer says to browsers, whatever it is. https://owasp.org/www-project-secure-headers/"""
+class SecurityHeaders:
+    """Adds security headers to every answer. https://owasp.org/www-project-secure-headers/"""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,14 +36,14 @@ class SafeHeaders:
 
         def send_with_headers(message: Message) -> Awaitable[Any]:
             if message["type"] == "http.response.start":
-                message["headers"] = _completed(message.get("headers", []), added)
+                message["headers"] = _add_missing(message.get("headers", []), added)
             return send(message)
 
         await self._app(scope, receive, send_with_headers)
 
 
 class RequestIds:
-    """Gives each request an id (the caller's own, where it is one), its answer the same in `x-request-id`."""
+    """Gives each request an id, the caller's `x-request-id` if it is well-formed, and its answer the same."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -68,47 +68,52 @@ class RequestIds:
 
 
 class Cors(CORSMiddleware):
-    """Refuses a preflight with a problem, as everything else is refused."""
+    """Refuses a preflight with a problem, like every other refusal."""
 
     def preflight_response(self, request_headers: Any) -> Any:
         response = super().preflight_response(request_headers)
         if response.status_code < 400:
             return response
-        refusal = problem(UnreadableRequest(public_message="This origin, method or header is not allowed (CORS)."))
+        refusal = problem_response(
+            UnreadableRequest(public_message="This origin, method or header is not allowed (CORS).")
+        )
         refusal.headers["vary"] = response.headers.get("vary", "Origin")
         return refusal
 
 
-class Bugs:
-    """A bug of ours is a problem, too, and inside CORS; once the answer has begun, it breaks off visibly."""
+class ErrorMiddleware:
+    """Answers an unhandled exception with `internal_error`, inside CORS; aborts an answer that has begun.
+
+    One of the few places that catch everything: for our own bugs, which have no other handler.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = False
+        has_started = False
 
-        async def watched_send(message: Message) -> None:
-            nonlocal begun
-            begun = True
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_started
+            has_started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, watched_send)
-        except Exception as e:  # noqa: BLE001  nothing of it may reach a caller, or a log with its words
-            _log.error("a bug: %s", place_of(e))
-            if begun:
-                abort(scope)
+            await self._app(scope, receive, send_and_note)
+        except Exception as e:  # noqa: BLE001  its message may hold a caller's text: neither answered nor logged
+            _log.error("unhandled exception: %s", locate_error(e))
+            if has_started:
+                abort_connection(scope)
             else:
-                await problem(InternalError())(scope, receive, send)
+                await problem_response(InternalError())(scope, receive, send)
 
 
-def _completed(headers: list[tuple[bytes, bytes]], added: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """What an answer says itself stays."""
-    said = {name.lower() for name, _ in headers}
-    return [*headers, *(header for header in added if header[0] not in said)]
+def _add_missing(headers: list[tuple[bytes, bytes]], added: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Keep the headers that an answer has set itself."""
+    present = {name.lower() for name, _ in headers}
+    return [*headers, *(header for header in added if header[0] not in present)]
 
 
 def _is_secure(scope: Scope) -> bool:
-    """Ingress ends TLS. A caller who claims it without TLS gets a header that browsers then ignore."""
+    """Ingress terminates TLS. A caller who claims TLS without it gets a header that browsers ignore."""
     return scope["scheme"] == "https" or Headers(scope=scope).get("x-forwarded-proto", "").lower() == "https"

@@ -1,13 +1,13 @@
-"""What /openapi.json says beyond what FastAPI sees: bodies that `door.py` reads itself, and the events of a stream.
+"""The parts of /openapi.json that FastAPI cannot see: bodies that `request_body.py` reads, and the events of a stream.
 
-OpenAPI 3.2, because 3.1 has no word for the items of a stream (`itemSchema`).
+OpenAPI 3.2, because 3.1 cannot describe the items of a stream (`itemSchema`).
 """
 
 from typing import Any
 
 from fastapi import FastAPI
 
-_SHAPE = "#/components/schemas/{model}"
+_SCHEMA_REF = "#/components/schemas/{model}"
 _CHAT_EXAMPLE = """data: {"type": "metadata", "conversation_id": "c-1", "thread_id": "conv_1"}
 
 data: {"type": "chunk", "content": "Hello"}
@@ -20,28 +20,28 @@ data: {"type": "done", "full_response": "Hello there", "timestamp": "2026-11-21T
 _SIMPLE_EXAMPLE = 'data: {"content": "Hello"}\n\ndata: {"done": true}\n\n'
 
 
-def _ref(shape: str) -> dict[str, str]:
-    return {"$ref": _SHAPE.format(model=shape)}
+def _ref(schema: str) -> dict[str, str]:
+    return {"$ref": _SCHEMA_REF.format(model=schema)}
 
 
-def _body(shape: str) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(shape)}}}}
+def _body(schema: str) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(schema)}}}}
 
 
-def _stream(shape: str, example: str) -> dict[str, Any]:
-    return {"text/event-stream": {"itemSchema": _ref(shape), "example": example}}
+def _stream(schema: str, example: str) -> dict[str, Any]:
+    return {"text/event-stream": {"itemSchema": _ref(schema), "example": example}}
 
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "refused", "content": {"application/problem+json": {"schema": _ref("Problem")}}},
     "5XX": {"description": "failed", "content": {"application/problem+json": {"schema": _ref("Problem")}}},
 }
-_WHOLE = {"application/json": {"schema": _ref("ChatAnswer")}}
+_JSON_ANSWER = {"application/json": {"schema": _ref("ChatAnswer")}}
 
 BODIES = {"chat": _body("ChatRequest"), "simple": _body("MessageRequest"), "cancel": _body("CancelRequest")}
-ANSWERS: dict[str, dict[int | str, dict[str, Any]]] = {
+RESPONSES: dict[str, dict[int | str, dict[str, Any]]] = {
     "chat": {
-        200: {"description": "the answer", "content": {**_stream("ChatEvent", _CHAT_EXAMPLE), **_WHOLE}},
+        200: {"description": "the answer", "content": {**_stream("ChatEvent", _CHAT_EXAMPLE), **_JSON_ANSWER}},
         **_PROBLEMS,
     },
     "simple": {
@@ -53,27 +53,27 @@ ANSWERS: dict[str, dict[int | str, dict[str, Any]]] = {
 }
 
 
-def describe(app: FastAPI) -> None:
-    """Gives `app` its document, made when first asked for."""
+def add_openapi_document(app: FastAPI) -> None:
+    """Give `app` its document, built at the first request for it."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            # Imported here: building the shapes takes as long as half of the service's start.
+            # Imported here: building the schemas takes as long as half of the service's start.
             from fastapi.openapi.utils import get_openapi  # noqa: PLC0415
             from pydantic.json_schema import models_json_schema  # noqa: PLC0415
 
-            from gateway.web.openapi_schemas import SHAPES  # noqa: PLC0415
+            from gateway.web.openapi_schemas import SCHEMAS  # noqa: PLC0415
 
-            made = get_openapi(
+            openapi = get_openapi(
                 title=app.title,
                 version=app.version,
                 openapi_version="3.2.0",
                 description=app.description,
                 routes=app.routes,
             )
-            _, schemas = models_json_schema([(shape, "validation") for shape in SHAPES], ref_template=_SHAPE)
-            made.setdefault("components", {})["schemas"] = schemas["$defs"]
-            app.openapi_schema = made
+            _, schemas = models_json_schema([(schema, "validation") for schema in SCHEMAS], ref_template=_SCHEMA_REF)
+            openapi.setdefault("components", {})["schemas"] = schemas["$defs"]
+            app.openapi_schema = openapi
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way to extend it

@@ -1,4 +1,4 @@
-"""The shapes that /openapi.json shows beside the requests: events, answers. For the document alone, so made late."""
+"""The schemas of events and answers in /openapi.json. Imported late: nothing but the document needs them."""
 
 from typing import Annotated, Literal
 
@@ -71,7 +71,7 @@ class ChatAnswer(BaseModel):
     is_new_conversation: bool
 
 
-SHAPES: list[type[BaseModel]] = [
+SCHEMAS: list[type[BaseModel]] = [
     CancelRequest,
     ChatAnswer,
     ChatEvent,

@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from gateway.errors import GatewayError, MethodNotAllowed, NotFound, whole_seconds
+from gateway.errors import GatewayError, MethodNotAllowed, NotFound, round_up_seconds
 from gateway.telemetry import request_id
 
 _log = logging.getLogger(__name__)
@@ -28,7 +28,8 @@ class Problem(BaseModel):
     errors: list[dict[str, Any]] | None = None
 
 
-def problem(error: GatewayError, *, thread_id: str | None = None, status: int | None = None) -> Response:
+def problem_response(error: GatewayError, *, thread_id: str | None = None, status: int | None = None) -> Response:
+    """Return the error as a response. `status`: instead of the error's own."""
     status = status or error.status
     body = Problem(
         title=error.title,
@@ -42,29 +43,31 @@ def problem(error: GatewayError, *, thread_id: str | None = None, status: int | 
     )
     headers = {"cache-control": "no-store", **error.headers}
     if error.retryable and status in (429, 503):
-        headers["retry-after"] = str(whole_seconds(error.retry_after_s or 1))
+        headers["retry-after"] = str(round_up_seconds(error.retry_after_s or 1))
     content = json.dumps(body.model_dump(exclude_none=True))
     return Response(content, status, headers, "application/problem+json")
 
 
-def answer_with_problems(app: FastAPI) -> None:
-    app.add_exception_handler(GatewayError, _gateway_error)
-    app.add_exception_handler(HTTPException, _routing_error)
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer our own errors and Starlette's routing errors with problems."""
+    app.add_exception_handler(GatewayError, _answer_gateway_error)
+    app.add_exception_handler(HTTPException, _answer_routing_error)
 
 
-async def _gateway_error(_: Request, error: Exception) -> Response:
+async def _answer_gateway_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    return refused(error)
+    return log_and_respond(error)
 
 
-def refused(error: GatewayError) -> Response:
+def log_and_respond(error: GatewayError) -> Response:
+    """Log a refused request: as a warning if the fault is not the caller's."""
     level = logging.WARNING if error.status >= 500 else logging.INFO
     _log.log(level, "%s: %s", error.code, error, extra={"event": "refused", "fields": {"code": error.code}})
-    return problem(error)
+    return problem_response(error)
 
 
-async def _routing_error(_: Request, error: Exception) -> Response:
+async def _answer_routing_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = problem(MethodNotAllowed() if error.status_code == 405 else NotFound())
+    response = problem_response(MethodNotAllowed() if error.status_code == 405 else NotFound())
     response.headers.update(error.headers or {})
     return response

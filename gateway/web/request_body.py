@@ -1,4 +1,4 @@
-"""What may come in: a JSON object in UTF-8, of bounded size, in bounded time."""
+"""Reads a request's body: a JSON object in UTF-8, of bounded size, in bounded time."""
 
 import asyncio
 from typing import TypeVar
@@ -22,15 +22,19 @@ Body = TypeVar("Body", bound=BaseModel)
 Message = TypeVar("Message", bound=MessageRequest)
 
 
-async def read_message(request: Request, shape: type[Message], *, max_chars: int, max_bytes: int) -> Message:
-    body = await read_json(request, shape, max_bytes=max_bytes)
+async def read_message(request: Request, model: type[Message], *, max_chars: int, max_bytes: int) -> Message:
+    """Raises what `read_json` raises, and MessageTooLarge for a message of more than `max_chars`."""
+    body = await read_json(request, model, max_bytes=max_bytes)
     if len(body.message.strip()) > max_chars:
         raise MessageTooLarge(f"{len(body.message)} characters")
     return body
 
 
-async def read_json(request: Request, shape: type[Body], *, max_bytes: int) -> Body:
-    """Raises the GatewayErrors of a body that does not fit, and ClientDisconnect."""
+async def read_json(request: Request, model: type[Body], *, max_bytes: int) -> Body:
+    """Return the body as `model`.
+
+    Raises UnsupportedMediaType, MessageTooLarge, RequestTimeout, UnreadableRequest, InvalidRequest, ClientDisconnect.
+    """
     _check_headers(request)
     raw = await _read_bytes(request, max_bytes)
     try:
@@ -38,7 +42,7 @@ async def read_json(request: Request, shape: type[Body], *, max_bytes: int) -> B
     except orjson.JSONDecodeError as e:
         raise UnreadableRequest("not JSON") from e
     try:
-        return shape.model_validate(value)
+        return model.model_validate(value)
     except ValidationError as e:
         errors = e.errors(include_url=False, include_context=False, include_input=False)
         raise InvalidRequest(errors=[{**error, "loc": ["body", *error["loc"]]} for error in errors]) from e

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.server import abort, body_sender
+from gateway.server import abort_connection, get_body_sender
 
 T = TypeVar("T")
 
@@ -21,11 +21,11 @@ _NO_LOCK = nullcontext()
 _PING: Message = {"type": "http.response.body", "body": b": ping\n\n", "more_body": True}
 
 
-class EventStream(EventSourceResponse):
+class TurnResponse(EventSourceResponse):
     """Sends encoded frames as they come, and pings between them.
 
-    `release` is awaited exactly once, when the stream is over for whatever reason: it was sent, the caller
-    left (even before the first byte), or did not read for `send_timeout_s`.
+    `release` is awaited exactly once, when the stream is over for whatever reason: it was sent, the client
+    disconnected (even before the first byte), or did not read for `send_timeout_s`.
     """
 
     def __init__(
@@ -44,28 +44,29 @@ class EventStream(EventSourceResponse):
         self._send_timeout_s = send_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        line = Line(scope, send, self._ping_s, self._send_timeout_s)
+        connection = ClientConnection(scope, send, self._ping_s, self._send_timeout_s)
         try:
-            await super().__call__(scope, receive, line.send)
+            await super().__call__(scope, receive, connection.send)
         finally:
-            line.stop()
+            connection.stop()
             with anyio.CancelScope(shield=True):
                 await self._frames.aclose()
                 await self._release()
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        """As the library's, without a cancel scope for each send: Line has one timer for the stream."""
-        if not self.active:  # the caller left: a stream that is always ready never waits, and would not be cancelled
+        """As the library's, without a cancel scope for each send: ClientConnection has one timer for the stream."""
+        if not self.active:
+            # Client disconnect. A generator that never suspends would never see the cancellation: force a checkpoint.
             await anyio.lowlevel.checkpoint_if_cancelled()
         await send(message)
 
     async def _listen_for_exit_signal_with_grace(self) -> None:
-        """Not the library's cut at a signal: `drain.py` ends open streams with a word."""
+        """Replaces the library's cut at a signal: `server.py` drains, and ends open streams with an `error` event."""
         await asyncio.get_running_loop().create_future()
 
 
-class Line:
-    """The line to one caller. One timer pings it while it is quiet, and breaks it off where nothing can be sent."""
+class ClientConnection:
+    """Sends to one client. One timer pings an idle stream, and aborts the connection of a client that reads nothing."""
 
     def __init__(self, scope: Scope, send_head: Send, ping_s: float, send_timeout_s: float) -> None:
         self._scope = scope
@@ -75,60 +76,63 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._sending_since: float | None = None
         self._pinging: asyncio.Task[None] | None = None
-        self._over = False
+        self._is_finished = False
         self._next_ping = self._loop.time() + self._ping_s
-        self._timer = self._loop.call_later(min(self._ping_s, send_timeout_s), self._look)
+        self._timer = self._loop.call_later(min(self._ping_s, send_timeout_s), self._check_timers)
 
     async def send(self, message: Message) -> None:
-        self._over = message.get("more_body") is False
+        self._is_finished = message.get("more_body") is False
         self._sending_since = self._loop.time()
         await self._send(message)
-        self._send = body_sender(self._scope, self._send)
+        self._send = get_body_sender(self._scope, self._send)
         self._sending_since = None
 
     def stop(self) -> None:
-        self._over = True
+        self._is_finished = True
         self._timer.cancel()
 
-    def _look(self) -> None:
+    def _check_timers(self) -> None:
         now = self._loop.time()
         if self._sending_since is None:
             if now >= self._next_ping:
                 self._next_ping = now + self._ping_s
                 self._pinging = self._loop.create_task(self._ping())
-            self._timer = self._loop.call_at(min(self._next_ping, now + self._send_timeout_s), self._look)
+            self._timer = self._loop.call_at(min(self._next_ping, now + self._send_timeout_s), self._check_timers)
         elif now - self._sending_since >= self._send_timeout_s:
-            abort(self._scope)  # a close would wait for the caller to read what is buffered
+            abort_connection(self._scope)  # a close would wait for the client to read what is buffered
         else:
-            self._timer = self._loop.call_at(self._sending_since + self._send_timeout_s, self._look)
+            self._timer = self._loop.call_at(self._sending_since + self._send_timeout_s, self._check_timers)
 
     async def _ping(self) -> None:
-        if not self._over and self._sending_since is None:
+        if not self._is_finished and self._sending_since is None:
             await self.send(_PING)
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Raises ClientDisconnect when the caller goes away first; by then `work` is cancelled and has cleaned up."""
-    working = asyncio.create_task(work)
-    watching = asyncio.create_task(_left(request))
+async def run_while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return the result of `work`.
+
+    Raises ClientDisconnect if the client disconnects first; by then `work` is cancelled and has cleaned up.
+    """
+    task = asyncio.create_task(work)
+    disconnect = asyncio.create_task(_wait_for_disconnect(request))
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
+        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             raise ClientDisconnect
-        return working.result()
+        return task.result()
     finally:
-        watching.cancel()
-        if not working.done():
-            working.cancel()
+        disconnect.cancel()
+        if not task.done():
+            task.cancel()
             with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError, Exception):
-                await working
+                await task
 
 
-async def _left(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-async def left(_: Request, __: Exception) -> Response:
-    """Nobody is there to read it."""
+async def answer_client_disconnect(_: Request, __: Exception) -> Response:
+    """Answer a request whose client is gone: nobody reads it."""
     return Response(status_code=499)

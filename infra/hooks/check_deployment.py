@@ -19,7 +19,7 @@ from running_app import ARM, AzureSilent, address_ranges, ask_as_a_stranger, fin
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from gateway.backends import missing_setting  # noqa: E402  found by the line above
+from gateway.backends import describe_missing_setting  # noqa: E402  found by the line above
 from gateway.settings import VAULT_REFERENCE, Settings, SettingsError, read_settings  # noqa: E402
 from gateway.settings_access import GUID  # noqa: E402
 
@@ -69,7 +69,7 @@ def expand_parameters(environment: Mapping[str, str]) -> dict[str, str]:
 
 def container_environment(deployment: Mapping[str, str]) -> dict[str, str]:
     """Exactly the variables that chat-api.bicep sets from settings (tests/test_bicep.py compares the two)."""
-    names = {str(name).upper() for name in Settings.model_fields}
+    names = {*map(str.upper, Settings.model_fields), "CONVERSATION_STOCK"}  # the former name of CONVERSATION_POOL_SIZE
     container = {name: value for name, value in deployment.items() if name in names}
     if deployment.get("AZURE_AI_AGENT_ID"):
         container = {name: value for name, value in container.items() if not name.startswith("AZURE_OPENAI_")}
@@ -129,7 +129,7 @@ def _refuse_settings(container: Mapping[str, str]) -> str | None:
     os.environ.clear()
     os.environ.update(container, CONTAINER_APP_NAME="chat-api")
     try:
-        sentence = missing_setting(read_settings(env_file=None))
+        sentence = describe_missing_setting(read_settings(env_file=None))
         return sentence and f"{sentence} Next: `azd env set {sentence.partition(' ')[0]}=<value>`."
     except SettingsError as e:
         sentence = str(e).removeprefix("chat-api: ")

@@ -1,42 +1,35 @@
-"""Who may talk, by the setting AUTH. What is off is not imported."""
+"""Authentication, by the setting AUTH. What is off is not imported."""
 
 import asyncio
-import importlib
-from typing import Protocol
+from collections.abc import Callable
+from typing import assert_never
 
-from starlette.datastructures import Headers
-
-from gateway.errors import Unauthenticated
+from gateway.access.identity.base import Identity
 from gateway.settings import Settings
-
-_CHALLENGE = 'Bearer realm="chat-api"'
-
-
-class Identity(Protocol):
-    async def owner(self, headers: Headers) -> str:
-        """A name that is the same at each call of the same caller, and nobody else's, whatever they choose.
-
-        Raises Unauthenticated, Forbidden; UpstreamUnavailable where it cannot be known now.
-        """
-        ...
-
-    async def warm(self) -> None: ...
-    async def aclose(self) -> None: ...
+from gateway.settings_access import Auth
 
 
-async def open_identity(settings: Settings) -> Identity:
-    module = await asyncio.to_thread(importlib.import_module, f"gateway.access.identity.{settings.auth}")
-    identity: Identity = module.opened(settings)
-    return identity
+async def create_identity(settings: Settings) -> Identity:
+    """For every AUTH but `none`. The caller closes it."""
+    create = await asyncio.to_thread(_import_identity, settings.auth)
+    return create(settings)
 
 
-def unauthenticated(cause: str, *, given: bool = True) -> Unauthenticated:
-    """`given` says whether there was something to check. https://www.rfc-editor.org/rfc/rfc6750#section-3"""
-    challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
-    return Unauthenticated(cause, headers={"www-authenticate": challenge})
+def _import_identity(auth: Auth) -> Callable[[Settings], Identity]:
+    match auth:
+        case "easyauth":
+            from gateway.access.identity.easyauth import EasyAuth  # noqa: PLC0415
 
+            return EasyAuth
+        case "entra":
+            from gateway.access.identity.entra import Entra  # noqa: PLC0415
 
-def bearer_token(headers: Headers) -> str | None:
-    given = headers.getlist("authorization")
-    kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    return token.strip() if kind.lower() == "bearer" and token.strip() else None
+            return Entra
+        case "key":
+            from gateway.access.identity.key import Keys  # noqa: PLC0415
+
+            return Keys
+        case "none":
+            raise AssertionError("AUTH=none authenticates nobody")
+        case _:
+            assert_never(auth)

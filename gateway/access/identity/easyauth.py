@@ -6,30 +6,29 @@ https://learn.microsoft.com/azure/container-apps/authentication
 
 from starlette.datastructures import Headers
 
-from gateway.access.identity import Identity, unauthenticated
+from gateway.access.identity.base import unauthenticated_error
 from gateway.settings import Settings
 
 _MAX_CHARS = 256
 
 
-def opened(_: Settings) -> Identity:
-    return EasyAuth()
-
-
 class EasyAuth:
-    async def owner(self, headers: Headers) -> str:
-        principal = _only(headers, "x-ms-client-principal-id")
-        provider = _only(headers, "x-ms-client-principal-idp")
+    def __init__(self, _: Settings) -> None: ...
+
+    async def authenticate(self, headers: Headers) -> str:
+        principal = _read_single_header(headers, "x-ms-client-principal-id")
+        provider = _read_single_header(headers, "x-ms-client-principal-idp")
         if not principal:
-            raise unauthenticated("no principal", given=False)
+            raise unauthenticated_error("no principal", given=False)
         return f"easyauth:{provider}/{principal}"
 
     async def warm(self) -> None: ...
     async def aclose(self) -> None: ...
 
 
-def _only(headers: Headers, name: str) -> str:
-    given = headers.getlist(name) or [""]
-    if len(given) > 1 or len(given[0]) > _MAX_CHARS or not (given[0] == "" or given[0].isprintable()):
-        raise unauthenticated(f"odd {name}")
-    return given[0]
+def _read_single_header(headers: Headers, name: str) -> str:
+    """Return the header's only value, "" if there is none. Raises Unauthenticated for one that cannot be an id."""
+    values = headers.getlist(name) or [""]
+    if len(values) > 1 or len(values[0]) > _MAX_CHARS or not (values[0] == "" or values[0].isprintable()):
+        raise unauthenticated_error(f"invalid {name}")
+    return values[0]

@@ -1,4 +1,7 @@
-"""The keys that sign a tenant's tokens: fetched when needed, kept, and good while they cannot be fetched."""
+"""A tenant's JSON Web Key Set (JWKS): the keys that sign its tokens, fetched when needed and cached.
+
+A cached key stays good while the document cannot be fetched. https://www.rfc-editor.org/rfc/rfc7517
+"""
 
 import asyncio
 import logging
@@ -13,9 +16,9 @@ from gateway.errors import UpstreamUnavailable
 
 _log = logging.getLogger(__name__)
 
-_UNKNOWN_S = 300.0  # at most one fetch in this time for key ids that nobody knows: anyone can make them up
-_RETRY_S = 5.0  # where there is no key at all
-_OLD_S = 86_400.0  # then they are fetched anew, because keys are withdrawn, too
+_UNKNOWN_KEY_INTERVAL_S = 300.0  # at most one fetch in this time for unknown key ids: anyone can invent them
+_RETRY_INTERVAL_S = 5.0  # while no key is cached at all
+_MAX_AGE_S = 86_400.0  # then they are fetched again: keys are also withdrawn
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 
 
@@ -25,22 +28,25 @@ class SigningKeys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._session: aiohttp.ClientSession | None = None
         self._fetch: asyncio.Task[None] | None = None
-        self._tried = self._fetched = self._asked_for_unknown = float("-inf")
+        self._attempted_at = self._fetched_at = self._unknown_key_at = float("-inf")
 
-    async def key(self, key_id: str) -> jwt.PyJWK | None:
-        """Raises UpstreamUnavailable where there are no keys, and none can be had."""
+    async def find_key(self, key_id: str) -> jwt.PyJWK | None:
+        """Return the key, None if the tenant has none of this id. Raises UpstreamUnavailable while no key is cached."""
         if not self._keys:
-            await self._fetch_at_most_every(_RETRY_S)
+            await self._fetch_at_most_every(_RETRY_INTERVAL_S)
             if not self._keys:
-                raise _unreachable()
+                raise _unreachable_error()
         if key_id not in self._keys:
             await self._fetch_for_unknown()
-        elif time.monotonic() - self._fetched > _OLD_S and time.monotonic() - self._tried > _UNKNOWN_S:
-            self._fetching()  # in the background: the key at hand is good
+        elif (
+            time.monotonic() - self._fetched_at > _MAX_AGE_S
+            and time.monotonic() - self._attempted_at > _UNKNOWN_KEY_INTERVAL_S
+        ):
+            self._start_fetch()  # in the background: the cached key is good
         return self._keys.get(key_id)
 
     async def warm(self) -> None:
-        await self._fetch_at_most_every(_RETRY_S)
+        await self._fetch_at_most_every(_RETRY_INTERVAL_S)
 
     async def aclose(self) -> None:
         if self._fetch:
@@ -51,41 +57,43 @@ class SigningKeys:
 
     async def _fetch_for_unknown(self) -> None:
         now = time.monotonic()
-        if now - self._asked_for_unknown > _UNKNOWN_S:
-            self._asked_for_unknown = now
-            await asyncio.shield(self._fetching())
+        if now - self._unknown_key_at > _UNKNOWN_KEY_INTERVAL_S:
+            self._unknown_key_at = now
+            await asyncio.shield(self._start_fetch())
         elif self._fetch and not self._fetch.done():
             await asyncio.shield(self._fetch)
 
     async def _fetch_at_most_every(self, seconds: float) -> None:
-        if (self._fetch and not self._fetch.done()) or time.monotonic() - self._tried > seconds:
-            await asyncio.shield(self._fetching())
+        if (self._fetch and not self._fetch.done()) or time.monotonic() - self._attempted_at > seconds:
+            await asyncio.shield(self._start_fetch())
 
-    def _fetching(self) -> asyncio.Task[None]:
-        """One for all who wait."""
+    def _start_fetch(self) -> asyncio.Task[None]:
+        """Return the running fetch, or start one: a single flight for all who wait."""
         if self._fetch is None or self._fetch.done():
-            self._tried = time.monotonic()
+            self._attempted_at = time.monotonic()
             self._fetch = asyncio.create_task(self._fetch_all())
         return self._fetch
 
     async def _fetch_all(self) -> None:
         try:
-            keys = _keys(await self._document())
+            keys = _keys_from(await self._fetch_document())
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as e:
-            _log.warning("the signing keys could not be fetched, %d are at hand: %s", len(self._keys), type(e).__name__)
+            _log.warning(
+                "could not fetch the signing keys (JWKS), %d are cached: %s", len(self._keys), type(e).__name__
+            )
             return
         self._keys = keys
-        self._fetched = time.monotonic()
+        self._fetched_at = time.monotonic()
 
-    async def _document(self) -> Any:
+    async def _fetch_document(self) -> Any:
         if self._session is None:
             self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True, raise_for_status=True)
         async with self._session.get(self._url, allow_redirects=False) as answer:
             return orjson.loads(await answer.read())
 
 
-def _keys(document: Any) -> dict[str, jwt.PyJWK]:
-    """Raises ValueError where there is none for signatures."""
+def _keys_from(document: Any) -> dict[str, jwt.PyJWK]:
+    """Return the signature keys by their id. Raises ValueError if there are none."""
     listed = document.get("keys") if isinstance(document, dict) else None
     found = {}
     for key in listed if isinstance(listed, list) else []:
@@ -93,13 +101,13 @@ def _keys(document: Any) -> dict[str, jwt.PyJWK]:
             try:
                 found[str(key["kid"])] = jwt.PyJWK(key, algorithm="RS256")
             except jwt.PyJWTError:
-                _log.warning("a signing key could not be read")
+                _log.warning("could not read a signing key (JWK)")
     if not found:
         raise ValueError("no keys")
     return found
 
 
-def _unreachable() -> UpstreamUnavailable:
+def _unreachable_error() -> UpstreamUnavailable:
     return UpstreamUnavailable(
         "no signing keys", public_message="The service could not reach the sign-in service. Please try again."
     )

@@ -1,30 +1,27 @@
-"""AUTH=key: programs that hold a key. The service knows names and SHA-256 digests alone."""
+"""AUTH=key: programs that hold an API key. The service knows names and SHA-256 digests alone."""
 
 import hashlib
 import hmac
 
 from starlette.datastructures import Headers
 
-from gateway.access.identity import Identity, bearer_token, unauthenticated
+from gateway.access.identity.base import read_bearer_token, unauthenticated_error
 from gateway.settings import Settings
 
 
-def opened(settings: Settings) -> Identity:
-    return Keys(settings.api_keys)
-
-
 class Keys:
-    def __init__(self, digests: tuple[tuple[str, bytes], ...]) -> None:
-        self._digests = digests
+    def __init__(self, settings: Settings) -> None:
+        self._digests = settings.api_keys
 
-    async def owner(self, headers: Headers) -> str:
-        key = headers.get("x-api-key") or bearer_token(headers)
+    async def authenticate(self, headers: Headers) -> str:
+        key = headers.get("x-api-key") or read_bearer_token(headers)
         if not key:
-            raise unauthenticated("no key", given=False)
+            raise unauthenticated_error("no key", given=False)
         digest = hashlib.sha256(key.encode()).digest()
-        names = [name for name, known in self._digests if hmac.compare_digest(digest, known)]  # all of them, always
+        # Compares with every digest: the time does not tell which one fits.
+        names = [name for name, known in self._digests if hmac.compare_digest(digest, known)]
         if not names:
-            raise unauthenticated("unknown key")
+            raise unauthenticated_error("unknown key")
         return f"key:{names[0]}"
 
     async def warm(self) -> None: ...

@@ -1,13 +1,13 @@
-"""The events of one classic run, put into our words. Pure.
+"""Translates the events of one classic run into `gateway.events`. Pure.
 
 Vocabulary: `AgentStreamEvent` of azure-ai-agents 1.1.0. Unknown events are skipped.
 """
 
 from typing import Any
 
-from gateway.backends.json_values import Surrogates, as_object, as_word, parsed, usage_of
+from gateway.backends.json_values import Surrogates, as_object, as_string, parse_object, usage_from
 from gateway.backends.sse_reader import Frame
-from gateway.backends.upstream_errors import run_failure
+from gateway.backends.upstream_errors import error_from_run
 from gateway.errors import ActionRequired, GatewayError, UpstreamRunFailed, UpstreamUnavailable
 from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta
 
@@ -21,61 +21,64 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 class ClassicRun:
     def __init__(self) -> None:
-        self.wait_s: float | None = None  # the response's Retry-After, told ahead of a failure inside the run
+        self.retry_after_s: float | None = (
+            None  # `Retry-After` of the HTTP response, used if the run itself is rate-limited later
+        )
         self._surrogates = Surrogates()
-        self._spoken: set[object] = set()
-        self._cut: FinishReason | None = None
+        self._messages_with_text: set[object] = set()
+        self._incomplete_reason: FinishReason | None = None
         self.thread_id = ""
         self.run_id = ""
-        self.over = False
+        self.has_ended = False
         """The run has ended upstream: there is nothing to cancel."""
 
     def translate(self, frame: Frame) -> list[BackendEvent]:
-        """Raises GatewayError where the run failed."""
+        """Return the frame's events. Raises GatewayError if the run failed."""
         event, data = frame
         if event == "thread.message.delta":
-            return self._delta(parsed(data))
+            return self._translate_delta(parse_object(data))
         if data == b"[DONE]" or event.startswith("thread.run.step."):
             return []
-        return self._step(event, parsed(data))
+        return self._translate_other(event, parse_object(data))
 
-    def ended(self) -> GatewayError:
-        """What it means that the stream is over without a final event."""
+    def premature_end_error(self) -> GatewayError:
+        """The error for a stream that ends without a final event."""
         return UpstreamUnavailable("the stream ended without a final event")
 
-    def _step(self, kind: str, body: dict[str, Any]) -> list[BackendEvent]:
+    def _translate_other(self, kind: str, body: dict[str, Any]) -> list[BackendEvent]:
         match kind:
             case "thread.message.completed":
-                return [] if body.get("id") in self._spoken else self._text(body.get("content"))
+                already_sent = body.get("id") in self._messages_with_text
+                return [] if already_sent else self._translate_content(body.get("content"))
             case "thread.message.incomplete":
-                self._cut = _FINISH_REASONS.get(_reason(body)) or self._cut
+                self._incomplete_reason = _FINISH_REASONS.get(_read_reason(body)) or self._incomplete_reason
             case "thread.run.completed":
-                return [*self._start(body), *self._complete(self._cut or "stop", body)]
+                return [*self._start(body), *self._complete(self._incomplete_reason or "stop", body)]
             case "thread.run.incomplete":
-                return [*self._start(body), *self._complete(_finish_reason(body), body)]
+                return [*self._start(body), *self._complete(_finish_reason_from(body), body)]
             case "thread.run.requires_action":
                 raise ActionRequired("requires_action")
             case "thread.run.failed" | "thread.run.expired" | "thread.run.cancelled":
-                self.over = True
-                raise self._failure(kind, body)
+                self.has_ended = True
+                raise self._error_from(kind, body)
             case "error":
-                raise run_failure(as_object(body.get("error")) or body, "error event", self.wait_s)
+                raise error_from_run(as_object(body.get("error")) or body, "error event", self.retry_after_s)
             case _ if kind.startswith("thread.run."):
                 return self._start(body)
         return []
 
     def _start(self, run: dict[str, Any]) -> list[BackendEvent]:
-        run_id, thread_id = as_word(run.get("id")), as_word(run.get("thread_id"))
+        run_id, thread_id = as_string(run.get("id")), as_string(run.get("thread_id"))
         if self.run_id or not run_id or not thread_id:
             return []
         self.run_id, self.thread_id = run_id, thread_id
         return [RunStarted(self.thread_id, self.run_id)]
 
-    def _delta(self, message: dict[str, Any]) -> list[BackendEvent]:
-        self._spoken.add(message.get("id"))
-        return self._text(as_object(message.get("delta")).get("content"))
+    def _translate_delta(self, message: dict[str, Any]) -> list[BackendEvent]:
+        self._messages_with_text.add(message.get("id"))
+        return self._translate_content(as_object(message.get("delta")).get("content"))
 
-    def _text(self, content: object) -> list[BackendEvent]:
+    def _translate_content(self, content: object) -> list[BackendEvent]:
         parts = content if isinstance(content, list) else []
         values = [as_object(as_object(part).get("text")).get("value") for part in parts]
         text = self._surrogates.join("".join(value for value in values if isinstance(value, str)))
@@ -84,28 +87,28 @@ class ClassicRun:
         return [TextDelta(text)] if text else []
 
     def _complete(self, reason: FinishReason, run: dict[str, Any]) -> list[BackendEvent]:
-        self.over = True
+        self.has_ended = True
         if not self.run_id:
             raise UpstreamUnavailable("an end without the run's id")
-        rest = self._surrogates.rest()
+        rest = self._surrogates.flush()
         return [
             *([TextDelta(rest)] if rest else []),
-            RunCompleted(reason, usage_of(run.get("usage"), "prompt_tokens", "completion_tokens")),
+            RunCompleted(reason, usage_from(run.get("usage"), "prompt_tokens", "completion_tokens")),
         ]
 
-    def _failure(self, kind: str, run: dict[str, Any]) -> GatewayError:
+    def _error_from(self, kind: str, run: dict[str, Any]) -> GatewayError:
         if kind != "thread.run.failed":
             return UpstreamRunFailed(kind)
-        return run_failure(as_object(run.get("last_error")), kind, self.wait_s)
+        return error_from_run(as_object(run.get("last_error")), kind, self.retry_after_s)
 
 
-def _finish_reason(run: dict[str, Any]) -> FinishReason:
-    """Raises UpstreamRunFailed for a reason that we cannot name."""
-    reason = _FINISH_REASONS.get(_reason(run))
+def _finish_reason_from(run: dict[str, Any]) -> FinishReason:
+    """Raises UpstreamRunFailed for a reason that the contract has no name for."""
+    reason = _FINISH_REASONS.get(_read_reason(run))
     if reason is None:
-        raise UpstreamRunFailed(f"incomplete: {_reason(run)[:40]}")
+        raise UpstreamRunFailed(f"incomplete: {_read_reason(run)[:40]}")
     return reason
 
 
-def _reason(body: dict[str, Any]) -> str:
+def _read_reason(body: dict[str, Any]) -> str:
     return str(as_object(body.get("incomplete_details")).get("reason"))

@@ -1,4 +1,4 @@
-"""The events of one response, put into our words. Pure.
+"""Translates the events of one response into `gateway.events`. Pure.
 
 Vocabulary: https://platform.openai.com/docs/api-reference/responses-streaming, and what Foundry adds to it;
 `tests/recordings/` has real ones. Branches on `type` alone: unknown events are skipped.
@@ -6,15 +6,15 @@ Vocabulary: https://platform.openai.com/docs/api-reference/responses-streaming, 
 
 from typing import Any
 
-from gateway.backends.json_values import Surrogates, as_object, parsed, usage_of
+from gateway.backends.json_values import Surrogates, as_object, parse_object, usage_from
 from gateway.backends.sse_reader import Frame
-from gateway.backends.upstream_errors import run_failure
+from gateway.backends.upstream_errors import error_from_run
 from gateway.errors import ActionRequired, GatewayError, UpstreamRunFailed, UpstreamUnavailable
 from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta
 
 _TEXT_DELTAS = {"response.output_text.delta", "response.refusal.delta"}
 _TEXT_DONES = {"response.output_text.done": "text", "response.refusal.done": "refusal"}
-_REASONS = {"error", "response.failed"}  # all that may follow a failure without one
+_FAILURE_EVENTS = {"error", "response.failed"}  # after a failure without a reason, all others are skipped
 _CLIENT_CALLS = {
     "function_call",
     "custom_tool_call",
@@ -30,52 +30,54 @@ _FINISH_REASONS: dict[str, FinishReason] = {"max_output_tokens": "length", "cont
 class ResponseRun:
     """`thread_id` None: the response's own id continues the conversation."""
 
-    def __init__(self, thread_id: str | None, wait_s: float | None = None) -> None:
+    def __init__(self, thread_id: str | None, retry_after_s: float | None = None) -> None:
         self._thread_id = thread_id
-        self._wait_s = wait_s  # the response's Retry-After, told ahead of a failure inside the run
+        self._retry_after_s = (
+            retry_after_s  # `Retry-After` of the HTTP response, used if the run itself is rate-limited later
+        )
         self._started = False
         self._surrogates = Surrogates()
-        self._speaking: object = None
-        self._spoken: set[object] = set()
+        self._current_item: object = None
+        self._items_with_text: set[object] = set()
         self.failed: GatewayError | None = None
-        """Set by a `response.failed` that tells no reason: the `error` that follows does."""
-        self.unanswered: dict[str, dict[str, Any]] = {}
-        """What the agent asked its client for, by call or request id."""
+        """Set by a `response.failed` without a reason: the `error` event that follows has it."""
+        self.pending_actions: dict[str, dict[str, Any]] = {}
+        """Items that the agent asks its client to answer, by call or request id."""
 
     def translate(self, frame: Frame) -> list[BackendEvent]:
-        """Raises GatewayError where the run failed."""
+        """Return the frame's events. Raises GatewayError if the run failed."""
         _, data = frame
         if data == b"[DONE]":
             return []
-        event = parsed(data)
+        event = parse_object(data)
         kind = event.get("type")
-        if self.failed and kind not in _REASONS:
+        if self.failed and kind not in _FAILURE_EVENTS:
             return []
         if kind in _TEXT_DELTAS:
-            if event.get("item_id") != self._speaking or not self._spoken:
-                self._speaking = event.get("item_id")
-                self._spoken.add(self._speaking)
-            return self._text(event.get("delta"))
+            if event.get("item_id") != self._current_item or not self._items_with_text:
+                self._current_item = event.get("item_id")
+                self._items_with_text.add(self._current_item)
+            return self._translate_text(event.get("delta"))
         if kind in _TEXT_DONES:
-            heard = event.get("item_id") in self._spoken
-            return [] if heard else self._text(event.get(_TEXT_DONES[str(kind)]))
-        return self._step(kind, event)
+            already_sent = event.get("item_id") in self._items_with_text
+            return [] if already_sent else self._translate_text(event.get(_TEXT_DONES[str(kind)]))
+        return self._translate_other(kind, event)
 
-    def ended(self) -> GatewayError:
-        """What it means that the stream is over without a final event."""
+    def premature_end_error(self) -> GatewayError:
+        """The error for a stream that ends without a final event."""
         return self.failed or UpstreamUnavailable("the stream ended without a final event")
 
-    def _step(self, kind: object, event: dict[str, Any]) -> list[BackendEvent]:
+    def _translate_other(self, kind: object, event: dict[str, Any]) -> list[BackendEvent]:
         response = as_object(event.get("response"))
         match kind:
             case "error":
-                raise run_failure(as_object(event.get("error")) or event, "error event", self._wait_s)
+                raise error_from_run(as_object(event.get("error")) or event, "error event", self._retry_after_s)
             case "response.failed":
                 return self._fail(response)
             case "response.cancelled":
                 raise UpstreamRunFailed("cancelled upstream")
             case "response.output_item.done":
-                self._note(as_object(event.get("item")))
+                self._track_action(as_object(event.get("item")))
             case "response.completed" | "response.incomplete":
                 return [*self._start(response), *self._complete(response)]
         return self._start(response)
@@ -88,7 +90,7 @@ class ResponseRun:
         return [RunStarted(self._thread_id or run_id, run_id)]
 
     def _start_late(self) -> list[BackendEvent]:
-        """What has to stand before a word or an end, where no event told the response's id."""
+        """Emit RunStarted late if no event has carried the response's id yet."""
         if self._started:
             return []
         if self._thread_id is None:
@@ -96,7 +98,7 @@ class ResponseRun:
         self._started = True
         return [RunStarted(self._thread_id, "")]
 
-    def _text(self, delta: object) -> list[BackendEvent]:
+    def _translate_text(self, delta: object) -> list[BackendEvent]:
         text = self._surrogates.join(delta) if isinstance(delta, str) else ""
         return [*self._start_late(), TextDelta(text)] if text else []
 
@@ -105,30 +107,30 @@ class ResponseRun:
         if not error:
             self.failed = UpstreamRunFailed("failed without a reason")
             return []
-        raise run_failure(error, "response failed", self._wait_s)
+        raise error_from_run(error, "response failed", self._retry_after_s)
 
-    def _note(self, item: dict[str, Any]) -> None:
+    def _track_action(self, item: dict[str, Any]) -> None:
         kind = item.get("type")
         if kind in _CLIENT_CALLS or (kind == "tool_search_call" and item.get("execution") == "client"):
-            self.unanswered[str(item.get("call_id"))] = item
+            self.pending_actions[str(item.get("call_id"))] = item
         elif kind in _APPROVALS:
-            self.unanswered[str(item.get("id"))] = item
+            self.pending_actions[str(item.get("id"))] = item
         else:
-            self.unanswered.pop(str(item.get("call_id")), None)  # some tools that look client-side run upstream
+            self.pending_actions.pop(str(item.get("call_id")), None)  # some tools that look client-side run upstream
 
     def _complete(self, response: dict[str, Any]) -> list[BackendEvent]:
         output = response.get("output")
         for item in output if isinstance(output, list) else []:
-            self._note(as_object(item))
-        if self.unanswered:
-            raise ActionRequired(", ".join(str(item.get("type")) for item in self.unanswered.values()))
-        reason = _finish_reason(response)
-        rest = [*self._start_late(), *self._text(self._surrogates.rest())]
-        return [*rest, RunCompleted(reason, usage_of(response.get("usage"), "input_tokens", "output_tokens"))]
+            self._track_action(as_object(item))
+        if self.pending_actions:
+            raise ActionRequired(", ".join(str(item.get("type")) for item in self.pending_actions.values()))
+        reason = _finish_reason_from(response)
+        rest = [*self._start_late(), *self._translate_text(self._surrogates.flush())]
+        return [*rest, RunCompleted(reason, usage_from(response.get("usage"), "input_tokens", "output_tokens"))]
 
 
-def _finish_reason(response: dict[str, Any]) -> FinishReason:
-    """Raises UpstreamRunFailed for a reason that says the answer is not whole in a way we cannot name."""
+def _finish_reason_from(response: dict[str, Any]) -> FinishReason:
+    """Raises UpstreamRunFailed for a reason that the contract has no name for."""
     details = as_object(response.get("incomplete_details"))
     if response.get("status") != "incomplete" and not details:
         return "stop"

@@ -1,6 +1,6 @@
 """The thing people write first, for comparison: FastAPI and the SDK's client with typed events, one for each request.
 
-After the samples for Foundry agents; it speaks the same bytes as the service. `uvicorn bench.usual:app`
+After the samples for Foundry agents; it speaks the same bytes as the service. `uvicorn bench.sdk_baseline:app`
 """
 
 import json

@@ -25,7 +25,7 @@ _Start = tuple[str, tuple[str, ...], dict[str, str], bytes, bytes]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.cold", description="what a start costs")
+    parser = argparse.ArgumentParser(prog="python -m bench.cold_start", description="what a start costs")
     parser.add_argument("--runs", type=int, default=11)
     runs = parser.parse_args().runs
     prepare()
@@ -51,7 +51,7 @@ def _starts(field: Field) -> Iterable[_Start]:
     own = ("-m", "gateway")
     yield "service, python -m gateway, /health", own, env, _HEALTH, b"healthy"
     yield "service, python -m gateway, first chunk", own, env, CHAT, b'"chunk"'
-    yield "usual, first chunk", ("-m", "uvicorn", "bench.usual:app", "--port"), env, CHAT, b'"chunk"'
+    yield "SDK baseline, first chunk", ("-m", "uvicorn", "bench.sdk_baseline:app", "--port"), env, CHAT, b'"chunk"'
 
 
 def _measured(starts: list[_Start], runs: int) -> dict[str, list[float]]:
