@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
+from emulator import responses_wire
 from emulator.items import words_in
 from emulator.script import Ask, Break, Comment, Ending, Refusal, Step, Text, Unknown, joined
 from emulator.streaming import Frame, Part
@@ -23,112 +24,94 @@ class Answer:
         self._sequence = -1
         self._pieces: list[str] = []
         self._item: Json | None = None
-        self._part = {"kind": "output_text", "key": "text"}
+        self._kind = "output_text"
 
     async def parts(self, steps: AsyncGenerator[Step]) -> AsyncGenerator[Part]:
-        yield self._lifecycle("response.created")
-        yield self._lifecycle("response.in_progress")
+        yield self._numbered(responses_wire.created(self.response))
+        yield self._numbered(responses_wire.status_reached(self.response))
         async with aclosing(steps):
             async for step in steps:
                 if isinstance(step, Comment | Break):
                     yield step
                     continue
-                for frame in self._frames(step):
-                    yield frame
+                for event in self._events(step):
+                    yield self._numbered(event)
 
-    def _frames(self, step: Step) -> Iterator[Frame]:
+    def _numbered(self, event: Json) -> Frame:
+        self._sequence += 1
+        return event["type"], {"type": event["type"], "sequence_number": self._sequence, **event}
+
+    def _events(self, step: Step) -> Iterator[Json]:
         match step:
             case Text(piece):
-                yield from self._spoken(piece, "output_text", "text")
+                yield from self._spoken("output_text", piece)
             case Refusal(piece):
-                yield from self._spoken(piece, "refusal", "refusal")
+                yield from self._spoken("refusal", piece)
             case Ask(what):
                 yield from self._function_call() if what == "function" else self._approval_request()
             case Unknown():
-                yield self._event("response.moon_phase.changed", phase="waxing")
-                yield self._event("response.output_text.sparkle", item_id="x", delta={"not": "text"})
+                yield {"type": "response.moon_phase.changed", "phase": "waxing"}
+                yield {"type": "response.output_text.sparkle", "item_id": "x", "delta": {"not": "text"}}
             case Ending():
                 yield from self._ended(step)
 
-    def _event(self, kind: str, **fields: object) -> Frame:
-        self._sequence += 1
-        return kind, {"type": kind, "sequence_number": self._sequence, **fields}
-
-    def _lifecycle(self, kind: str) -> Frame:
-        return self._event(kind, response=dict(self.response))
-
-    def _spoken(self, piece: str, kind: str, key: str) -> Iterator[Frame]:
+    def _spoken(self, kind: str, piece: str) -> Iterator[Json]:
         if self._item is None:
-            yield from self._message_opened(kind, key)
+            yield from self._message_opened(kind)
         self._pieces.append(piece)
-        more: Json = {"logprobs": []} if kind == "output_text" else {}
+        event = responses_wire.delta(kind, self._place(), piece)
         if self.obfuscated:
-            more["obfuscation"] = OBFUSCATION[: 1 + len(self._pieces) % 16]
-        yield self._event(f"response.{kind}.delta", **self._where(), delta=piece, **more)
+            event["obfuscation"] = OBFUSCATION[: 1 + len(self._pieces) % 16]
+        yield event
 
-    def _where(self) -> Json:
+    def _place(self) -> Json:
         item_id = self._item["id"] if self._item else ""
         return {"item_id": item_id, "output_index": len(self.response["output"]), "content_index": 0}
 
-    def _content(self, text: str) -> Json:
-        if self._part["kind"] == "refusal":
-            return {"type": "refusal", "refusal": text}
-        return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+    def _message_opened(self, kind: str) -> Iterator[Json]:
+        self._kind = kind
+        item = {"id": new_id("msg"), "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
+        self._item = item
+        yield responses_wire.output_item("added", len(self.response["output"]), item)
+        yield responses_wire.content_part("added", kind, self._place(), "")
 
-    def _message_opened(self, kind: str, key: str) -> Iterator[Frame]:
-        self._part = {"kind": kind, "key": key}
-        self._item = {
-            "id": new_id("msg"),
-            "type": "message",
-            "status": "in_progress",
-            "content": [],
-            "role": "assistant",
-        }
-        index = len(self.response["output"])
-        yield self._event("response.output_item.added", output_index=index, item=self._item)
-        yield self._event("response.content_part.added", **self._where(), part=self._content(""))
-
-    def _message_closed(self, status: str) -> Iterator[Frame]:
+    def _message_closed(self, status: str) -> Iterator[Json]:
         if self._item is None:
             return
-        text, kind = joined(self._pieces), self._part["kind"]
-        more: Json = {"logprobs": []} if kind == "output_text" else {}
-        yield self._event(f"response.{kind}.done", **self._where(), **{self._part["key"]: text}, **more)
-        yield self._event("response.content_part.done", **self._where(), part=self._content(text))
-        self._item = {**self._item, "status": status, "content": [self._content(text)]}
+        text = joined(self._pieces)
+        yield responses_wire.done(self._kind, self._place(), text)
+        yield responses_wire.content_part("done", self._kind, self._place(), text)
+        self._item = {**self._item, "status": status, "content": [responses_wire.content(self._kind, text)]}
         yield from self._item_done(self._item)
 
-    def _item_done(self, item: Json) -> Iterator[Frame]:
+    def _item_done(self, item: Json) -> Iterator[Json]:
         index = len(self.response["output"])
         self.response["output"] = [*self.response["output"], item]
-        yield self._event("response.output_item.done", output_index=index, item=item)
+        yield responses_wire.output_item("done", index, item)
 
-    def _function_call(self) -> Iterator[Frame]:
+    def _function_call(self) -> Iterator[Json]:
         item = {"id": new_id("fc"), "type": "function_call", "status": "in_progress", "arguments": ""}
         item |= {"call_id": new_id("call"), "name": "weather"}
-        at: Json = {"item_id": item["id"], "output_index": 0}
-        yield self._event("response.output_item.added", output_index=0, item=item)
-        for delta in ('{"', "location", '":"', "San", " Francisco", '"}'):
-            yield self._event("response.function_call_arguments.delta", **at, delta=delta)
-        yield self._event("response.function_call_arguments.done", **at, arguments=ARGUMENTS)
+        place: Json = {"item_id": item["id"], "output_index": 0}
+        yield responses_wire.output_item("added", 0, item)
+        for piece in ('{"', "location", '":"', "San", " Francisco", '"}'):
+            yield responses_wire.delta("function_call_arguments", place, piece)
+        yield responses_wire.done("function_call_arguments", place, ARGUMENTS)
         yield from self._item_done({**item, "status": "completed", "arguments": ARGUMENTS})
 
-    def _approval_request(self) -> Iterator[Frame]:
+    def _approval_request(self) -> Iterator[Json]:
         tools = {"id": new_id("mcpl"), "type": "mcp_list_tools", "server_label": "links", "tools": []}
-        yield self._event("response.output_item.added", output_index=0, item=tools)
-        yield self._event("response.mcp_list_tools.in_progress", output_index=0, item_id=tools["id"])
-        yield self._event("response.mcp_list_tools.completed", output_index=0, item_id=tools["id"])
+        place: Json = {"output_index": 0, "item_id": tools["id"]}
+        yield responses_wire.output_item("added", 0, tools)
+        yield responses_wire.mcp_list_tools("in_progress", place)
+        yield responses_wire.mcp_list_tools("completed", place)
         yield from self._item_done(tools)
-        item = {
-            "id": new_id("mcpr"),
-            "type": "mcp_approval_request",
-            "arguments": '{"url":"https://example.com/"}',
-        }
+        item = {"id": new_id("mcpr"), "type": "mcp_approval_request", "arguments": '{"url":"https://example.com/"}'}
         item |= {"name": "create_short_url", "server_label": "links"}
-        yield self._event("response.output_item.added", output_index=1, item=item)
+        yield responses_wire.output_item("added", 1, item)
         yield from self._item_done(item)
 
-    def _ended(self, ending: Ending) -> Iterator[Frame]:
+    def _ended(self, ending: Ending) -> Iterator[Json]:
         if ending.status == "quota":
             yield from self._out_of_quota(ending)
             return
@@ -142,14 +125,14 @@ class Answer:
         if status == "incomplete":
             self.response["incomplete_details"] = {"reason": ending.code}
         self.response["usage"] = self._usage()
-        yield self._lifecycle(f"response.{status}")
+        yield responses_wire.status_reached(self.response)
 
-    def _out_of_quota(self, ending: Ending) -> Iterator[Frame]:
+    def _out_of_quota(self, ending: Ending) -> Iterator[Json]:
         """As Foundry was seen to do it: a failure without a reason, then the reason."""
         self.response["status"] = "failed"
-        yield self._lifecycle("response.failed")
+        yield responses_wire.status_reached(self.response)
         error = {"type": "too_many_requests", "code": ending.code, "message": ending.message, "param": None}
-        yield self._event("error", error=error)
+        yield responses_wire.error(error)
 
     def _usage(self) -> Json:
         given, made = words_in(self.given), len(joined(self._pieces).split())

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.support.callers import calling, chat, foundry, text_of
-from tests.support.playback_upstream import Playback, framed, recorded
+from tests.support.playback_upstream import Playback, recorded
 from tests.support.servers import serving
+from tests.support.wire_formats import framed
 
 
 @pytest.mark.parametrize("name", ["text", "web-search", "code-interpreter", "file-search"])

@@ -17,10 +17,10 @@ import pytest
 
 from tests.support.callers import events_of, text_of
 from tests.support.environment import bare_environment
-from tests.support.playback_upstream import Playback, framed
+from tests.support.playback_upstream import Playback
 from tests.support.ports import free_port
-from tests.support.responses_wire import answer
 from tests.support.servers import serving
+from tests.support.wire_formats import answer, framed
 
 RUN = [sys.executable, "-m", "scripts.run_local"]
 

@@ -13,10 +13,9 @@ from gateway.errors import NotConfigured
 from gateway.settings import Settings, SettingsError, read_settings
 from tests.support.callers import calling, chat, unread
 from tests.support.environment import ROOT, bare_environment, names_of_settings
-from tests.support.playback_upstream import framed
 from tests.support.recording_upstream import Recorder
-from tests.support.responses_wire import answer
 from tests.support.servers import serving
+from tests.support.wire_formats import answer, framed
 
 PROJECT = "https://x.services.ai.azure.com/api/projects/p"
 OTHER = "https://y.services.ai.azure.com/api/projects/q"

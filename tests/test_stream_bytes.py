@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.support.callers import calling, chat, foundry, text_of
-from tests.support.playback_upstream import Playback, framed
-from tests.support.responses_wire import answer, completed, created, delta, incomplete
+from tests.support.playback_upstream import Playback
 from tests.support.servers import serving
+from tests.support.wire_formats import answer, completed, created, delta, framed, incomplete
 
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

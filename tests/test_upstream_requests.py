@@ -16,10 +16,10 @@ from azure.ai.agents.models import ThreadMessageOptions
 from tests.support.azure_sdks import Credential, agents, projects
 from tests.support.callers import calling, chat, classic, foundry, openai
 from tests.support.managed_identity import identified
-from tests.support.playback_upstream import classic_framed, framed, recorded
+from tests.support.playback_upstream import recorded
 from tests.support.recording_upstream import Recorder, Sent
-from tests.support.responses_wire import answer
 from tests.support.servers import serving
+from tests.support.wire_formats import answer, classic_framed, framed
 
 RUN = {"id": "run_1", "object": "thread.run", "thread_id": "thread_1", "assistant_id": "asst_1", "status": "queued"}
 CONVERSATION = {"id": "conv_1", "object": "conversation"}

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,6 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 def recorded(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (RECORDINGS / f"{name}.jsonl").read_text().splitlines()]
-
-
-def framed(events: Iterable[dict[str, Any]]) -> bytes:
-    """As the responses API writes them."""
-    frames = [f"event: {event['type']}\ndata: {json.dumps(event, ensure_ascii=False)}\n\n" for event in events]
-    return "".join(frames).encode()
-
-
-def classic_framed(events: Iterable[tuple[str, object]]) -> bytes:
-    frames = [
-        f"event: {name}\ndata: {body if isinstance(body, str) else json.dumps(body)}\n\n" for name, body in events
-    ]
-    return "".join(frames).encode()
 
 
 class Playback:
