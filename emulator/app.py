@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from emulator import agents, conversations, responses, runs, threads
 from emulator.call import Call, Handler
+from emulator.endpoints import agents, conversations, responses, runs, threads
 from emulator.model import Model
 from emulator.service import Service
 from emulator.streaming import TRANSPORT

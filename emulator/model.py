@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from emulator.script import Ending, Step, Text
+from emulator.scenario import Ending, Step, Text
 from emulator.wire import Json
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from emulator import responses_wire
 from emulator.items import words_in
-from emulator.script import Ask, Break, Comment, Ending, Refusal, Step, Text, Unknown, joined
+from emulator.scenario import Ask, Break, Comment, Ending, Refusal, Step, Text, Unknown, joined
 from emulator.streaming import Frame, Part
 from emulator.wire import Json, new_id, now
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import ASGIApp
 
+from emulator.classic_run import Run, text_of
 from emulator.conversation import Conversation
 from emulator.model import Model
-from emulator.run import Run, text_of
-from emulator.script import Orders, Step, from_list, orders_of, play, script_for
+from emulator.scenario import Orders, Step, from_list, orders_of, play, script_for
 from emulator.seen import Seen
 from emulator.streaming import Reset
 from emulator.wire import Json, ServiceError, azure_error, new_id, openai_error

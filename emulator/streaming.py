@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import Receive, Scope, Send
 
-from emulator.script import Break, Comment, Orders
+from emulator.scenario import Break, Comment, Orders
 from emulator.seen import Seen
 from emulator.wire import Json
 

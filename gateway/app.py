@@ -9,14 +9,14 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from gateway import __version__
-from gateway.access.access_control import AccessControl, AccessMiddleware
+from gateway.access.access_control import AccessControl
 from gateway.access.identity.base import Identity
 from gateway.backends.base import Backend
 from gateway.server import drain_on_signals, remember_connection
 from gateway.settings import Settings, read_settings
 from gateway.telemetry import configure_logs
 from gateway.turns.chat_service import ChatService
-from gateway.web.middleware import Cors, ErrorMiddleware, RequestIds, SecurityHeaders
+from gateway.web.middleware import AccessMiddleware, Cors, ErrorMiddleware, RequestIds, SecurityHeaders
 from gateway.web.openapi import add_openapi_document
 from gateway.web.problems import add_problem_handlers
 from gateway.web.routes import Routes

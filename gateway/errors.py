@@ -17,8 +17,6 @@ GatewayError
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from gateway.events import RunFailed
-
 
 class GatewayError(Exception):
     """`cause` is for the log alone. The keyword arguments override the values of the class for one case."""
@@ -199,10 +197,3 @@ BY_CODE: dict[str, type[GatewayError]] = {error.code: error for error in reverse
 def round_up_seconds(seconds: float) -> int:
     """Round up, to at least one second: a caller who retries too early is refused again."""
     return max(1, -int(-seconds // 1))
-
-
-def error_from_event(failed: RunFailed) -> GatewayError:
-    """Return the error that a RunFailed was made of, for the JSON mode, where it is a status."""
-    return BY_CODE[failed.code](
-        public_message=failed.message, retryable=failed.retryable, retry_after_s=failed.retry_after_s
-    )

@@ -1,7 +1,9 @@
-"""What happens in a turn: the vocabulary that backends and protocols share. Imports nothing of ours."""
+"""What happens in a turn: the vocabulary that backends and protocols share. Imports only errors.py."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from gateway.errors import BY_CODE, GatewayError
 
 FinishReason = Literal["stop", "length", "content_filter"]
 
@@ -57,3 +59,10 @@ class RunFailed:
 
 BackendEvent = RunStarted | TextDelta | RunCompleted
 Event = BackendEvent | RunFailed
+
+
+def error_from_event(failed: RunFailed) -> GatewayError:
+    """Return the error that a RunFailed was made of, for the JSON mode, where it is a status."""
+    return BY_CODE[failed.code](
+        public_message=failed.message, retryable=failed.retryable, retry_after_s=failed.retry_after_s
+    )

@@ -33,7 +33,7 @@ param answerDeadlineS string = ''
 param sendTimeoutS string = ''
 param pingS string = ''
 param conversationPoolSize string = ''
-param conversationStock string = '' // its former name
+param conversationStock string = ''
 param chatPage string = ''
 param otelInstrumentationGenaiCaptureMessageContent string = ''
 param logLevel string = ''
@@ -102,7 +102,7 @@ var settings = {
   DRAIN_S: drainS
   PING_S: pingS
   CONVERSATION_POOL_SIZE: conversationPoolSize
-  CONVERSATION_STOCK: conversationStock
+  CONVERSATION_STOCK: conversationStock // the former name
   CHAT_PAGE: chatPage
   OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT: otelInstrumentationGenaiCaptureMessageContent
   LOG_LEVEL: logLevel

@@ -167,9 +167,9 @@ def main() -> None:
 
     async def pause(wire: Wire, _: str) -> None:
         await wire.head()
-        await wire.send(wire.dialect.started)
+        await wire.send(wire.wire_format.started)
         await wire.pause(min(QUIET_S, seconds / 2))
-        await wire.send(wire.dialect.delta("late"), wire.dialect.finished)
+        await wire.send(wire.wire_format.delta("late"), wire.wire_format.finished)
         await wire.end()
 
     with ExitStack() as stack:

@@ -32,8 +32,8 @@ class Flood:
 
     async def play(self, wire: Wire, _: str) -> None:
         await wire.head()
-        await wire.send(wire.dialect.started)
-        frames = wire.dialect.delta(DELTA) * 50
+        await wire.send(wire.wire_format.started)
+        frames = wire.wire_format.delta(DELTA) * 50
         while True:
             await wire.send(frames)
             self.sent += len(frames)
@@ -100,7 +100,7 @@ def test_who_reads_nothing_of_the_last_words_is_dropped_too() -> None:
     async def play(wire: Wire, message: str) -> None:
         await wire.head()
         text = "x" * 24_000_000 if message == "much" else "little"
-        await wire.send(wire.dialect.started + wire.dialect.delta(text) + wire.dialect.finished)
+        await wire.send(wire.wire_format.started + wire.wire_format.delta(text) + wire.wire_format.finished)
         await wire.end()
 
     with (

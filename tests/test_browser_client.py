@@ -1,11 +1,11 @@
-"""chat-client.js, by its own tests in Node's runner: tests/client/."""
+"""chat-client.js, by its own tests in Node's runner: tests/browser_client/."""
 
 import subprocess
 from pathlib import Path
 
 from tests.support.browsers import program
 
-CLIENT = Path(__file__).parent / "client"
+CLIENT = Path(__file__).parent / "browser_client"
 NO_NODE = "No Node was found for the client's tests: `apt-get install nodejs npm`, or any Node from 18 on."
 
 

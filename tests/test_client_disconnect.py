@@ -123,7 +123,7 @@ def test_the_next_message_may_come_at_once_after_a_disconnect(emulator: str) -> 
 def test_an_upstream_that_does_not_answer_the_cancelling_holds_nobody() -> None:
     async def play(wire: Wire, message: str) -> None:
         await wire.head()
-        await wire.send(wire.dialect.started, wire.dialect.delta("Hello"))
+        await wire.send(wire.wire_format.started, wire.wire_format.delta("Hello"))
         await (wire.left() if message == "leave" else wire.end())
 
     with bare_upstream(play, cancel_hangs=True) as upstream, calling(classic(upstream.url)) as client:

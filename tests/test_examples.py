@@ -24,7 +24,7 @@ from tests.support.servers import serving
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
-FRONTEND = ROOT / "tests" / "frontend"
+FRONTEND = ROOT / "tests" / "nextjs_example"
 CLIENT = [ROOT / "gateway" / "page" / name for name in ("chat-client.js", "chat-client.d.ts")]
 SNIPPETS = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)
 README = ROOT / "README.md"
@@ -179,7 +179,7 @@ def test_a_snippet_of_the_documentation_runs_in_a_page(
 
 
 def installed() -> Path:
-    """The bin folder of tests/frontend, whose packages npm installs once."""
+    """The bin folder of tests/nextjs_example, whose packages npm installs once."""
     npm = program("npm", NO_NODE)
     wanted = json.loads((FRONTEND / "package.json").read_text())["dependencies"]
     record = FRONTEND / "node_modules" / ".package-lock.json"
@@ -188,7 +188,7 @@ def installed() -> Path:
         flags = ["--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
         ran = subprocess.run([npm, "install", *flags], cwd=FRONTEND, capture_output=True, timeout=300, check=False)
         if ran.returncode:
-            absent("npm could not install tests/frontend/package.json: is a registry reachable?")
+            absent("npm could not install tests/nextjs_example/package.json: is a registry reachable?")
     return FRONTEND / "node_modules" / ".bin"
 
 

@@ -20,12 +20,12 @@ class Stalled:
 
     async def play(self, wire: Wire, message: str) -> None:
         await wire.head()
-        await wire.send(wire.dialect.started)
+        await wire.send(wire.wire_format.started)
         if message == "a word":
-            await wire.send(wire.dialect.delta("Hello"))
+            await wire.send(wire.wire_format.delta("Hello"))
         while not self.go_on.is_set():
             await wire.pause(0.02)
-        await wire.send(wire.dialect.delta("late"), wire.dialect.finished)
+        await wire.send(wire.wire_format.delta("late"), wire.wire_format.finished)
         await wire.end()
 
 

@@ -103,8 +103,8 @@ def test_the_documentation_shows_the_query_as_it_is(name: str) -> None:
     assert f"```kusto\n{QUERIES[name].rstrip()}\n```\n" in DOCS
 
 
-def test_every_query_of_the_templates_exists_and_every_figure_is_documented() -> None:
+def test_every_query_of_the_templates_exists_and_every_metric_is_documented() -> None:
     used = re.findall(r"loadTextContent\('\.\./queries/(\w+)\.kql'\)", WATCHING)
     assert set(used) == QUERIES.keys() - {"one_request", "one_request_log", "refused"}
-    table = dict(re.findall(r"^\| `([a-z_.]+)` \| (\S+) \|", DOCS.split("## Figures")[1], re.MULTILINE))
+    table = dict(re.findall(r"^\| `([a-z_.]+)` \| (\S+) \|", DOCS.split("## Metrics")[1], re.MULTILINE))
     assert table == UNITS

@@ -44,7 +44,7 @@ def logs(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
 
 
 def dialect_of(wire: Wire) -> Responses | Classic:
-    return Responses(UPSTREAM) if isinstance(wire.dialect, Responses) else Classic(UPSTREAM)
+    return Responses(UPSTREAM) if isinstance(wire.wire_format, Responses) else Classic(UPSTREAM)
 
 
 async def error_body(wire: Wire, status: str) -> None:

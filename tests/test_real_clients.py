@@ -1,4 +1,4 @@
-"""The clients that people really use: curl, Python's httpx, Node's fetch, and two npm packages (tests/clients)."""
+"""The clients that people really use: curl, Python's httpx, Node's fetch, and two npm packages (tests/npm_clients)."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from tests.support.browsers import absent, program
 from tests.support.callers import Events, calling, events_of, foundry, text_of
 from tests.support.processes import environment, running, uvicorn
 
-CLIENTS = Path(__file__).parent / "clients"
+CLIENTS = Path(__file__).parent / "npm_clients"
 NO_NODE = "No Node was found: `apt-get install nodejs npm`, or any Node from 18 on."
 NO_CURL = "No curl was found: `apt-get install curl`."
 
@@ -57,13 +57,13 @@ def _said(command: list[str]) -> str:
 
 
 def _install() -> None:
-    """Into tests/clients/node_modules, once; git ignores it."""
+    """Into tests/npm_clients/node_modules, once; git ignores it."""
     if (CLIENTS / "node_modules" / "eventsource-parser").is_dir():
         return
     npm = [program("npm", NO_NODE), "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
     ran = subprocess.run(npm, cwd=CLIENTS, capture_output=True, text=True, timeout=300, check=False)
     if ran.returncode:
-        absent("npm could not install tests/clients/package.json: is a registry reachable?")
+        absent("npm could not install tests/npm_clients/package.json: is a registry reachable?")
 
 
 READERS = pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from tests.support.faults import EXPECTED, ON_EMULATOR, Done, Expected, Status
 
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
 FILES = (
-    "endings", "stream_grammar", "retries", "client_disconnect", "backpressure", "stream_limits", "shutdown",
+    "turn_endings", "stream_grammar", "retries", "client_disconnect", "backpressure", "stream_limits", "shutdown",
     "idle_streams", "privacy", "real_clients",
 )  # fmt: skip
 NAMED = set(re.findall(r"`(test_\w+)`", PAGE))

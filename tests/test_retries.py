@@ -122,7 +122,7 @@ class BeforeTheSecondTry(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
 def test_a_connection_refused_is_tried_again_until_someone_listens() -> None:
     async def answer(wire: Wire, _: str) -> None:
         await wire.head()
-        await wire.send(wire.dialect.started, wire.dialect.delta("Hello"), wire.dialect.finished)
+        await wire.send(wire.wire_format.started, wire.wire_format.delta("Hello"), wire.wire_format.finished)
         await wire.end()
 
     port = free_port()

@@ -51,16 +51,16 @@ class Paused:
 
     async def play(self, wire: Wire, message: str) -> None:
         await wire.head()
-        await wire.send(wire.dialect.started, wire.dialect.delta("Hello"))
+        await wire.send(wire.wire_format.started, wire.wire_format.delta("Hello"))
         if message == "flood":
             while True:
-                await wire.send(wire.dialect.delta("x" * 10_000))
+                await wire.send(wire.wire_format.delta("x" * 10_000))
         if message == "stay":
             await wire.left()
             return
         while not self.told.is_set():
             await wire.pause(0.02)
-        await wire.send(wire.dialect.finished)
+        await wire.send(wire.wire_format.finished)
         await wire.end()
 
 

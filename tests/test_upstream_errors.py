@@ -1,4 +1,4 @@
-"""What an upstream's codes and words mean, in the forms in which people met them. test_endings.py has the rest."""
+"""What an upstream's codes and words mean, in the forms in which people met them. test_turn_endings.py has the rest."""
 
 import json
 from typing import Any

@@ -8,14 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from gateway.access.callers import Caller, anonymous_caller_from, remove_easy_auth_headers
+from gateway.access.callers import Caller, anonymous_caller_from
 from gateway.access.identity import create_identity
 from gateway.access.identity.base import Identity
-from gateway.errors import GatewayError, ShuttingDown
+from gateway.errors import ShuttingDown
 from gateway.settings import Settings
-from gateway.web.problems import log_and_respond
 
 Part = TypeVar("Part")
 
@@ -102,23 +101,3 @@ async def _wait_for(task: asyncio.Task[Part] | None) -> Part:
     if task is None:
         raise ShuttingDown("not open")
     return await asyncio.shield(task)
-
-
-class AccessMiddleware:
-    """Puts the caller into the request's scope (`callers.get_caller`), or answers with the problem."""
-
-    def __init__(self, app: ASGIApp, access_control: AccessControl, *, easy_auth: bool) -> None:
-        self._app = app
-        self._access_control = access_control
-        self._easy_auth = easy_auth
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if not self._easy_auth:
-                scope["headers"] = remove_easy_auth_headers(scope["headers"])
-            try:
-                scope["caller"] = await self._access_control.admit(scope)
-            except GatewayError as e:
-                await log_and_respond(e)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)

@@ -100,7 +100,7 @@ async def run_turn(
         turn_timeout.stop()
     if not has_started:
         raise error
-    _log.warning("run failed: %s (%s)", error.code, error)
+    _log.warning("turn failed: %s (%s)", error.code, error)
     yield [RunFailed(error.code, error.public_message, error.retryable, error.retry_after_s)]
 
 

@@ -1,4 +1,4 @@
-"""ASGI middleware around every route, outermost first: security headers, request ids, CORS, unhandled exceptions."""
+"""ASGI middleware, outermost first: security headers, request ids, CORS, unhandled exceptions, access control."""
 
 import logging
 import re
@@ -10,10 +10,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.errors import InternalError, UnreadableRequest
+from gateway.access.access_control import AccessControl
+from gateway.access.callers import remove_easy_auth_headers
+from gateway.errors import GatewayError, InternalError, UnreadableRequest
 from gateway.server import abort_connection
 from gateway.telemetry import locate_error, request_id
-from gateway.web.problems import problem_response
+from gateway.web.problems import log_and_respond, problem_response
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +108,26 @@ class ErrorMiddleware:
                 abort_connection(scope)
             else:
                 await problem_response(InternalError())(scope, receive, send)
+
+
+class AccessMiddleware:
+    """Puts the caller into the request's scope (`callers.get_caller`), or answers with the problem."""
+
+    def __init__(self, app: ASGIApp, access_control: AccessControl, *, easy_auth: bool) -> None:
+        self._app = app
+        self._access_control = access_control
+        self._easy_auth = easy_auth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            if not self._easy_auth:
+                scope["headers"] = remove_easy_auth_headers(scope["headers"])
+            try:
+                scope["caller"] = await self._access_control.admit(scope)
+            except GatewayError as e:
+                await log_and_respond(e)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 def _add_missing(headers: list[tuple[bytes, bytes]], added: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response
 
 from gateway import __version__
 from gateway.access.callers import get_caller
-from gateway.errors import ConversationNotFound, GatewayError, NoActiveRun, error_from_event
-from gateway.events import Event, Turn
+from gateway.errors import ConversationNotFound, GatewayError, NoActiveRun
+from gateway.events import Event, Turn, error_from_event
 from gateway.protocols.base import Encoder
 from gateway.protocols.native import CancelRequest, ChatRequest, JsonAnswer, MessageRequest, NativeEncoder
 from gateway.protocols.simple import SimpleEncoder

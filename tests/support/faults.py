@@ -75,7 +75,7 @@ Act = Callable[[Wire], Awaitable[None]]
 
 async def _begun(wire: Wire) -> None:
     await wire.head()
-    await wire.send(wire.dialect.started, wire.dialect.delta("Hello"))
+    await wire.send(wire.wire_format.started, wire.wire_format.delta("Hello"))
     await wire.pause(0.05)  # aiohttp gives nothing away that is still unread when the connection breaks
 
 
@@ -159,7 +159,7 @@ def _fails(code: str, *, by_event: bool = False) -> Act:
 
     async def act(wire: Wire) -> None:
         await _begun(wire)
-        await wire.send(wire.dialect.error(code) if by_event else wire.dialect.failed(code))
+        await wire.send(wire.wire_format.error(code) if by_event else wire.wire_format.failed(code))
         await wire.end()
 
     return act
@@ -170,30 +170,30 @@ _TOO_LONG = "This model's maximum context length is 128000 tokens. However, your
 
 async def _failed_first(wire: Wire) -> None:
     await wire.head()
-    await wire.send(wire.dialect.failed("server_error"))
+    await wire.send(wire.wire_format.failed("server_error"))
     await wire.end()
 
 
 async def _quota_first(wire: Wire) -> None:
     await wire.head(retry_after="7")
-    await wire.send(wire.dialect.error("rate_limit_exceeded"))
+    await wire.send(wire.wire_format.error("rate_limit_exceeded"))
     await wire.end()
 
 
 async def _closed_in_mid_frame(wire: Wire) -> None:
     await _begun(wire)
-    await wire.send(wire.dialect.delta(" half")[:-9])
+    await wire.send(wire.wire_format.delta(" half")[:-9])
 
 
 async def _reset_in_mid_frame(wire: Wire) -> None:
     await _begun(wire)
-    await wire.send(wire.dialect.delta(" half")[:-9])
+    await wire.send(wire.wire_format.delta(" half")[:-9])
     await wire.reset()
 
 
 async def _ended_in_mid_frame(wire: Wire) -> None:
     await _begun(wire)
-    await wire.send(wire.dialect.incomplete("content_filter")[:-1])
+    await wire.send(wire.wire_format.incomplete("content_filter")[:-1])
     await wire.end()
 
 
@@ -211,41 +211,45 @@ async def _not_an_object(wire: Wire) -> None:
 
 async def _unknown_reason(wire: Wire) -> None:
     await _begun(wire)
-    await wire.send(wire.dialect.incomplete("moon_phase"))
+    await wire.send(wire.wire_format.incomplete("moon_phase"))
     await wire.end()
 
 
 async def _null_error_then_the_real_one(wire: Wire) -> None:
     await _begun(wire)
-    if isinstance(wire.dialect, Responses):
-        await wire.send(wire.dialect.failed_without_reason)
-    await wire.send(wire.dialect.error("rate_limit_exceeded"))
+    if isinstance(wire.wire_format, Responses):
+        await wire.send(wire.wire_format.failed_without_reason)
+    await wire.send(wire.wire_format.error("rate_limit_exceeded"))
     await wire.end()
 
 
 async def _null_error_alone(wire: Wire) -> None:
     await _begun(wire)
-    failed = wire.dialect.failed_without_reason if isinstance(wire.dialect, Responses) else wire.dialect.failed("")
+    failed = (
+        wire.wire_format.failed_without_reason
+        if isinstance(wire.wire_format, Responses)
+        else wire.wire_format.failed("")
+    )
     await wire.send(failed)
     await wire.left()
 
 
 async def _more_after_the_end(wire: Wire) -> None:
     await _begun(wire)
-    more = wire.dialect.finished + wire.dialect.delta(" more") + wire.dialect.failed("server_error")
-    await wire.send(more, wire.dialect.started)
+    more = wire.wire_format.finished + wire.wire_format.delta(" more") + wire.wire_format.failed("server_error")
+    await wire.send(more, wire.wire_format.started)
     await wire.end()
 
 
 async def _reset_after_the_end(wire: Wire) -> None:
     await _begun(wire)
-    await wire.send(wire.dialect.finished)
+    await wire.send(wire.wire_format.finished)
     await wire.reset()
 
 
 async def _never_closed_after_the_end(wire: Wire) -> None:
     await _begun(wire)
-    await wire.send(wire.dialect.finished)
+    await wire.send(wire.wire_format.finished)
     await wire.left()
 
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tests.support.wire_formats import Classic, Dialect, Responses
+from tests.support.wire_formats import Classic, Responses, WireFormat
 
 
 class Wire:
     """One turn's connection, after its request was read."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dialect: Dialect) -> None:
-        self.dialect = dialect
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wire_format: WireFormat) -> None:
+        self.wire_format = wire_format
         self._reader = reader
         self._writer = writer
 

@@ -95,4 +95,4 @@ class Classic:
         return self._run("incomplete", incomplete_details={"reason": reason})
 
 
-Dialect = Responses | Classic
+WireFormat = Responses | Classic

@@ -26,9 +26,9 @@ def _import_identity(auth: Auth) -> Callable[[Settings], Identity]:
 
             return Entra
         case "key":
-            from gateway.access.identity.key import Keys  # noqa: PLC0415
+            from gateway.access.identity.api_key import ApiKeys  # noqa: PLC0415
 
-            return Keys
+            return ApiKeys
         case "none":
             raise AssertionError("AUTH=none authenticates nobody")
         case _:

@@ -1,4 +1,4 @@
-/** chat-client.js against small servers. Run by tests/test_browser_client.py, or: node --test tests/client/*.test.mjs */
+/** chat-client.js against small servers. Run by tests/test_browser_client.py, or: node --test tests/browser_client/*.test.mjs */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";

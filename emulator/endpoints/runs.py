@@ -3,11 +3,11 @@
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from emulator import threads
 from emulator.call import Call
+from emulator.classic_run import Run, text_of
 from emulator.conversation import Conversation
-from emulator.run import Run, text_of
-from emulator.script import orders_of
+from emulator.endpoints import threads
+from emulator.scenario import orders_of
 from emulator.streaming import EventStream, Part
 from emulator.wire import Json, metadata_of, new_id, now, only_known, openai_error, page
 

@@ -9,7 +9,7 @@ from gateway.access.identity.base import read_bearer_token, unauthenticated_erro
 from gateway.settings import Settings
 
 
-class Keys:
+class ApiKeys:
     def __init__(self, settings: Settings) -> None:
         self._digests = settings.api_keys
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from emulator import agents, conversations
 from emulator.call import Call
 from emulator.conversation import Conversation
+from emulator.endpoints import agents, conversations
 from emulator.items import check_answered, dialogue, input_items, said_by_user
 from emulator.response_events import Answer
-from emulator.script import Break, Orders, before_first, orders_of
+from emulator.scenario import Break, Orders, before_first, orders_of
 from emulator.service import Service
 from emulator.streaming import EventStream, Part, Reset
 from emulator.wire import Json, ServiceError, metadata_of, new_id, now, only_known, openai_error, page

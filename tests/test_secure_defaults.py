@@ -128,9 +128,9 @@ def test_nothing_of_it_is_imported_when_it_is_off() -> None:
         "itsdangerous",
         "redis",
         "cryptography",
-        "gateway.access.identity.key",
+        "gateway.access.identity.api_key",
         "gateway.access.rate_limits",
     }
     assert optional & imported({}) == set()
     key = {"AUTH": "key", "API_KEYS": DIGEST, "CONVERSATION_KEYS": LONG}
-    assert optional & imported(key) == {"itsdangerous", "gateway.access.identity.key"}
+    assert optional & imported(key) == {"itsdangerous", "gateway.access.identity.api_key"}

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from emulator.conversation import Conversation
-from emulator.script import Ask, Break, Comment, Ending, Orders, Refusal, Step, Text, Unknown, before_first, joined
+from emulator.scenario import Ask, Break, Comment, Ending, Orders, Refusal, Step, Text, Unknown, before_first, joined
 from emulator.streaming import Part
 from emulator.wire import Json, new_id, now
 

@@ -4,8 +4,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from emulator.call import Call
+from emulator.classic_run import message
 from emulator.conversation import Conversation
-from emulator.run import message
 from emulator.service import Service
 from emulator.wire import Json, metadata_of, new_id, now, only_known, openai_error, page
 

@@ -1,0 +1,1 @@
+"""The endpoints of Azure's agents service: agents, conversations, responses; classic threads and runs."""
