@@ -29,7 +29,7 @@ check: install ## format, lint, types, import contracts
 test: check ## check, then all tests
 	@$(BIN)/pytest -n 3 --dist loadfile
 
-soak: install ## ten minutes of mixed streams, faults and leavers: no lies, no leaks
+soak: install ## ten minutes of mixed streams, faults and disconnects: no lies, no leaks
 	@$(BIN)/python -m tests.soak
 
 bench: install ## what the service costs, against its goals (under five minutes)

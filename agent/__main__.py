@@ -38,11 +38,11 @@ _FINGERPRINT = "chat-api-definition"
 
 
 class ProvisionError(Exception):
-    """Why there is no agent, and what to do next, for the person at the terminal."""
+    """A reason why there is no agent, and what to do next, for the person at the terminal."""
 
 
 class _NotYet(ProvisionError):
-    """It may pass by itself: a role takes minutes to arrive everywhere, a new host name too."""
+    """A reason that may pass by itself: a role takes minutes to arrive everywhere, a new host name too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def create_project_client(endpoint: str) -> AIProjectClient:
 
 
 class _NoCredential(TokenCredential):
-    """The client asks for a credential even where a policy replaces it."""
+    """A placeholder: the client asks for a credential even where a policy replaces it."""
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         raise NotImplementedError

@@ -152,22 +152,22 @@ async def quarter_core(field: Field) -> list[Row]:
     return [head, *(look.row(loads) for look in (_ARRIVED, _QUARTER_P99, _FIRST, _CORE))]
 
 
-async def leaving(field: Field) -> list[Row]:
+async def disconnect(field: Field) -> list[Row]:
     """20 callers at a time leave after three deltas of thirty a second; 200 in all, 60 of the SDK baseline."""
     services = [field.service("foundry"), field.service("classic")]
     gaps: dict[tuple[str, str], list[float]] = {}
     await measure.plan(field.upstream, deltas=600, pace=30)
     for contender, rounds in ((field.direct("foundry"), 4), (field.pipe(), 4), (field.sdk_baseline(), 3)):
-        gaps[contender.name, "foundry"] = await measure.leaving_ms(contender, field.upstream, 20, rounds)
+        gaps[contender.name, "foundry"] = await measure.disconnect_ms(contender, field.upstream, 20, rounds)
     for service in services:
-        gaps[service.name, service.kind] = await measure.leaving_ms(service, field.upstream, 20, 10)
-    return [_leaving_row(service.kind, gaps) for service in services]
+        gaps[service.name, service.kind] = await measure.disconnect_ms(service, field.upstream, 20, 10)
+    return [_disconnect_row(service.kind, gaps) for service in services]
 
 
-def _leaving_row(kind: str, gaps: dict[tuple[str, str], list[float]]) -> Row:
+def _disconnect_row(kind: str, gaps: dict[tuple[str, str], list[float]]) -> Row:
     p99 = quantile(gaps["service", kind], 0.99)
     cells = {name: f"{figure(quantile(all_gaps, 0.99))} ms" for (name, its), all_gaps in gaps.items() if its == kind}
-    return Row(f"left → upstream closed p99, {kind}", "≤ 20 ms", cells, f"{figure(p99)} ms", p99 <= 20)
+    return Row(f"disconnect → upstream closed p99, {kind}", "≤ 20 ms", cells, f"{figure(p99)} ms", p99 <= 20)
 
 
 def _foundry(field: Field) -> tuple[Contender, Contender, Contender, Contender]:
@@ -197,4 +197,4 @@ def _access_row(what: str, unit: str, figures: tuple[list[float], list[float]]) 
     return Row(f"{what} with AUTH=key and signed threads", "≤ 3 % more", cells, f"{more:+.1f} %", more <= 3)
 
 
-ALL: tuple[Rows, ...] = (first_chunks, delta_cpu, many_streams, idle_streams, quarter_core, leaving, access)
+ALL: tuple[Rows, ...] = (first_chunks, delta_cpu, many_streams, idle_streams, quarter_core, disconnect, access)

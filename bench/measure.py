@@ -102,15 +102,15 @@ async def idle_stream_kib(contender: Contender, streams: int) -> float:
     return used / streams
 
 
-async def leaving_ms(contender: Contender, upstream: Running, callers: int, rounds: int) -> list[float]:
+async def disconnect_ms(contender: Contender, upstream: Running, callers: int, rounds: int) -> list[float]:
     """From a caller's closing, after three deltas, to the upstream's connection closed. inf: not within a second."""
     await get(upstream.port, "/seen")
     left: dict[int, int] = {}
     for _ in range(rounds):
         numbers = [next(_turns) for _ in range(callers)]
-        leavers = [Caller(contender.port, contender.request(number), leave_after=3) for number in numbers]
-        await call_all(leavers, 0.1, 5)
-        left |= {number: leaver.left_ns for number, leaver in zip(numbers, leavers, strict=True)}
+        batch = [Caller(contender.port, contender.request(number), leave_after=3) for number in numbers]
+        await call_all(batch, 0.1, 5)
+        left |= {number: caller.left_ns for number, caller in zip(numbers, batch, strict=True)}
     await asyncio.sleep(1)
     closed: dict[str, int] = json.loads(await get(upstream.port, "/seen"))["closed_ns"]
     gaps = [closed[str(number)] - at for number, at in left.items() if at and str(number) in closed]

@@ -34,7 +34,10 @@ class _App(FastAPI):
 def create_app(
     settings: Settings | None = None, backend: Backend | None = None, identity: Identity | None = None
 ) -> FastAPI:
-    """Raises SettingsError for a bad value in the environment. `backend` and `identity` are closed with the app."""
+    """Create the app. `backend` and `identity` are closed with it.
+
+    Raises SettingsError for a bad value in the environment.
+    """
     if settings is None:
         settings = read_settings()
         configure_logs(settings.log_level, settings.log_format)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 
 class GatewayError(Exception):
-    """`cause` is for the log alone. The keyword arguments override the values of the class for one case."""
+    """An error that a caller can get. `cause` is for the log alone; the other arguments override the class's values."""
 
     code: ClassVar[str]
     status: ClassVar[int]

@@ -10,7 +10,7 @@ FinishReason = Literal["stop", "length", "content_filter"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message from a person. `thread_id` None opens a new conversation."""
+    """A message from a person. `thread_id` None opens a new conversation."""
 
     message: str
     thread_id: str | None
@@ -26,7 +26,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """Always first, exactly once. `thread_id` continues the conversation."""
+    """A start: always first, exactly once. `thread_id` continues the conversation."""
 
     thread_id: str
     run_id: str
@@ -34,14 +34,14 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """Never empty, and never half of a surrogate pair."""
+    """A piece of text, never empty, and never half of a surrogate pair."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """Last. `usage` is None if the upstream gives none."""
+    """An end: always last. `usage` is None if the upstream gives none."""
 
     finish_reason: FinishReason
     usage: Usage | None
@@ -49,7 +49,7 @@ class RunCompleted:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """Last, instead of RunCompleted. `message` is the public one; `code` is from `errors.py`."""
+    """An end, instead of RunCompleted. `message` is the public one; `code` is from `errors.py`."""
 
     code: str
     message: str

@@ -28,7 +28,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*|null")
 
 
 class SettingsError(SystemExit):
-    """Stops the start with one sentence that names the variable."""
+    """A refusal to start, in one sentence that names the variable."""
 
 
 class Settings(AccessSettings):

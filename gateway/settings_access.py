@@ -114,7 +114,7 @@ class AccessSettings(BaseSettings):
     @field_validator("auth_role")
     @classmethod
     def _require_scope_or_role(cls, role: str | None, info: ValidationInfo) -> str | None:
-        """Raises ValueError: every app registration of a tenant can get a token for every audience in it."""
+        """Raise ValueError: every app registration of a tenant can get a token for every audience in it."""
         if info.data.get("auth") == "entra" and not (role or info.data.get("auth_scope")):
             raise ValueError(
                 "must be set with AUTH=entra, unless AUTH_SCOPE is: without either, every program of the tenant could "

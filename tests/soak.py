@@ -1,4 +1,4 @@
-"""`make soak`: minutes of mixed turns, faults and leavers against the emulator.
+"""`make soak`: minutes of mixed turns, faults and disconnects against the emulator.
 
 Ends with 1 if a stream lied or something leaked.
 Each upstream has a service of its own process, which tells what it holds (`tests/support/instrumented_app.py`); one
@@ -159,7 +159,7 @@ def report(tally: Tally, before: dict[str, dict[str, int]], after: dict[str, dic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="mixed turns, faults and leavers")
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description="mixed turns, faults and disconnects")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--callers", type=int, default=60, help="at a time")
     options = parser.parse_args()

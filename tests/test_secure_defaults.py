@@ -1,4 +1,4 @@
-"""Settings that would leave the door open, headers of every answer, and what is imported when all of it is off."""
+"""Settings that would leave the service open, headers of every answer, and what is imported when all of it is off."""
 
 import hashlib
 import io

@@ -30,7 +30,10 @@ class RateLimits(Protocol):
 
 
 class AccessControl:
-    """Decides who may call. Its parts load behind the listening socket; what is off is not imported."""
+    """A check of each request: who calls, and may they?
+
+    Its parts load behind the listening socket; what is off is not imported.
+    """
 
     def __init__(self, settings: Settings, identity: Identity | None = None) -> None:
         self._settings = settings
@@ -97,7 +100,7 @@ def _import_rate_limits(*, shared: bool) -> Callable[[Settings], RateLimits]:
 
 
 async def _wait_for(task: asyncio.Task[Part] | None) -> Part:
-    """Raises ShuttingDown before `lifespan` has begun. A waiter that is cancelled does not cancel the task."""
+    """Raise ShuttingDown before `lifespan` has begun. A waiter that is cancelled does not cancel the task."""
     if task is None:
         raise ShuttingDown("not open")
     return await asyncio.shield(task)

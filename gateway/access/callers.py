@@ -14,7 +14,7 @@ _EASY_AUTH = (b"x-ms-client-principal", b"x-ms-token-")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One caller of one request."""
+    """A caller, for one request."""
 
     subject: str
     """Whom conversations belong to: a stable, unique id; "" for an anonymous caller."""

@@ -20,7 +20,7 @@ _SIGNATURE_CHARS = 43  # 32 bytes in base64url
 
 
 class Handles(Protocol):
-    """`thread_id` is the upstream's id; `subject` is `Caller.subject`, who owns the conversation."""
+    """A translation both ways: `thread_id` is the upstream's id, `subject` is `Caller.subject`, who owns it."""
 
     def to_handle(self, thread_id: str, subject: str) -> str:
         """Return what the caller gets as `thread_id`."""
@@ -32,7 +32,7 @@ class Handles(Protocol):
 
 
 class RawHandles:
-    """Without CONVERSATION_KEYS: the upstream's own id, valid for whoever knows it."""
+    """A handle without CONVERSATION_KEYS is the upstream's own id, valid for whoever knows it."""
 
     def to_handle(self, thread_id: str, subject: str) -> str:
         return thread_id
@@ -44,10 +44,10 @@ class RawHandles:
 
 
 class SignedHandles:
-    """With CONVERSATION_KEYS: valid for their owner alone."""
+    """A handle with CONVERSATION_KEYS is valid for its owner alone."""
 
     def __init__(self, keys: list[str]) -> None:
-        """`keys` newest first: the first one signs, all of them verify."""
+        """Take `keys` newest first: the first one signs, all of them verify."""
         from itsdangerous import Signer  # noqa: PLC0415  not imported when off
 
         self._signer = Signer(keys[::-1], salt="chat-api.thread", key_derivation="hmac", digest_method=hashlib.sha256)
@@ -60,7 +60,7 @@ class SignedHandles:
         return handle
 
     def from_handle(self, handle: str, subject: str) -> str:
-        """Every wrong handle takes the same path through here, and none goes upstream."""
+        """Reject every wrong handle on the same path, without a request to the upstream."""
         encoded, signature = handle[:-_SIGNATURE_CHARS], handle[-_SIGNATURE_CHARS:]
         if not self._signer.verify_signature(_signed_text(encoded, subject), signature) or not _is_canonical(signature):
             raise ConversationNotFound("not this caller's handle")
@@ -78,7 +78,7 @@ def _signed_text(encoded: str, subject: str) -> bytes:
 
 
 def _is_canonical(signature: str) -> bool:
-    """Decoding ignores two bits of the last of the 43 characters: without this, one signature has four spellings."""
+    """Return whether it is the only spelling: decoding ignores two bits of the last of the 43 characters."""
     return _to_base64url(_from_base64url(signature)) == signature
 
 

@@ -31,7 +31,7 @@ _LOG_INTERVAL_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many POSTs a caller may send in a window; `name` is what the caller reads, `20 per 1 minute`."""
+    """A number of POSTs that a caller may send in a window; `name` is what the caller reads, `20 per 1 minute`."""
 
     name: str
     amount: int
@@ -47,7 +47,7 @@ def limit_from_rate(rate: str) -> Limit:
 
 
 class FixedWindows:
-    """The open windows of one limit, in this process.
+    """A limit's open windows, in this process.
 
     All are of one length, so that the order of their beginnings is the order of their ends: what has ended stands in
     front. When too many callers are kept, the window that ends first is forgotten. An OrderedDict, because a dict from
@@ -83,7 +83,7 @@ class FixedWindows:
 
 
 class LocalRateLimits:
-    """Counts in this process."""
+    """A count in this process."""
 
     def __init__(self, settings: Settings) -> None:
         self.limits = list(dict.fromkeys(limit_from_rate(rate) for rate in settings.rate_limit))
@@ -99,7 +99,7 @@ class LocalRateLimits:
 
 
 class SharedRateLimits:
-    """Counts in Redis. While Redis is unavailable, callers are served, and counted in this process."""
+    """A count in Redis. While Redis is unavailable, callers are served, and counted in this process."""
 
     def __init__(self, settings: Settings) -> None:
         uri = settings.rate_limit_storage_uri
@@ -147,7 +147,7 @@ class SharedRateLimits:
 async def _check_limits(
     limits: list[Limit], rate_limit_key: str, count_in: Callable[[Limit, str], Awaitable[tuple[int, float]]]
 ) -> None:
-    """Raises RateLimited for the first limit that is exceeded; those after it do not count this POST."""
+    """Raise RateLimited for the first limit that is exceeded; those after it do not count this POST."""
     for limit in limits:
         count, remaining_s = await count_in(limit, rate_limit_key)
         if count > limit.amount:

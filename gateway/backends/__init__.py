@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 async def create_backend(settings: Settings) -> Backend:
-    """The caller closes it. Raises NotConfigured, saying which setting is missing."""
+    """Create the backend, which the caller closes. Raises NotConfigured, saying which setting is missing."""
     if missing := describe_missing_setting(settings):
         raise NotConfigured(public_message=f"{missing} `make run` runs without Azure.")
     _log_choice(settings)

@@ -16,7 +16,7 @@ class Backend(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raises the GatewayError that a turn would meet now."""
+        """Raise the GatewayError that a turn would meet now."""
         ...
 
     async def cancel(self, thread_id: str) -> bool:

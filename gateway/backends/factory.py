@@ -15,7 +15,7 @@ _OPENAI_SCOPE = "https://cognitiveservices.azure.com/.default"
 
 
 def create_backend(settings: Settings) -> Backend:
-    """For settings in which nothing is missing (`describe_missing_setting`)."""
+    """Create it for settings in which nothing is missing (`describe_missing_setting`)."""
     endpoint = settings.upstream_endpoint
     assert endpoint
     agent_id, deployment = str(settings.azure_ai_agent_id), str(settings.azure_openai_deployment_name)

@@ -48,11 +48,11 @@ _HEADERS = {
 
 
 class ConnectionRefused(UpstreamUnavailable):
-    """No connection was made: nothing was sent, so that a retry is safe."""
+    """A connection that was not made: nothing was sent, so that a retry is safe."""
 
 
 class UpstreamClient:
-    """Raises only GatewayError. Create it in a running loop, and close it."""
+    """A client that raises only GatewayError. Create it in a running loop, and close it."""
 
     def __init__(self, base_url: str, auth: UpstreamAuth, idle_timeout_s: float) -> None:
         self.auth = auth

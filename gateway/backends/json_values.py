@@ -30,7 +30,7 @@ def parse_object(data: bytes) -> dict[str, object]:
 
 
 class Surrogates:
-    """Joins a surrogate pair that two deltas share; a half that stays alone becomes U+FFFD."""
+    """A joiner of surrogate pairs that two deltas share; a half that stays alone becomes U+FFFD."""
 
     def __init__(self) -> None:
         self._half = ""

@@ -14,7 +14,7 @@ Frame = tuple[str, bytes]
 
 
 class FrameReader:
-    """Feed it what arrives. A last frame without its blank line is no frame, as the standard says."""
+    """An incremental parser. A last frame without its blank line is no frame, as the standard says."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

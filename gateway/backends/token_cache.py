@@ -37,14 +37,14 @@ _IDENTITY_OPTIONS: dict[str, Any] = {
 
 
 class TokenSource(Protocol):
-    """What azure-identity's async credentials have in common."""
+    """A credential, as far as azure-identity's async ones are alike."""
 
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo: ...
     async def close(self) -> None: ...
 
 
 class DevelopmentToken:
-    """For http on loopback alone: the emulator asks for a token but does not look at it."""
+    """A token for http on loopback alone: the emulator asks for one but does not look at it."""
 
     async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
         return AccessTokenInfo("development", int(time.time()) + 86_400)
@@ -57,7 +57,7 @@ def create_credential(endpoint: str, client_id: str | None) -> "CachedCredential
 
 
 def create_token_source(endpoint: str, client_id: str | None) -> TokenSource:
-    """`client_id`: of the user-assigned managed identity, if it is one."""
+    """Choose who signs in. `client_id`: of the user-assigned managed identity, if it is one."""
     if not _needs_sign_in(endpoint):
         return DevelopmentToken()
     from azure.identity import aio  # noqa: PLC0415  a third of a second that loopback need not pay
@@ -80,7 +80,7 @@ def _needs_sign_in(endpoint: str) -> bool:
 
 
 class CachedCredential:
-    """Caches one token for each scope: fetched once however many ask, refreshed in the background at half its
+    """A cache of one token for each scope: fetched once however many ask, refreshed in the background at half its
     life, and served while it is valid even if refreshing fails.
 
     Raises UpstreamDenied, UpstreamUnavailable or UpstreamTimeout when there is none.

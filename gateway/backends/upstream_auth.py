@@ -43,7 +43,7 @@ class BearerAuth:
 
 
 class SharedToken(AsyncBearerTokenCredentialPolicy[HttpRequest, AsyncHttpResponse]):
-    """Shares one header value among all requests: a copy each would hold 2 KiB as long as its stream is open."""
+    """A policy that shares one header value among all requests: copies would hold 2 KiB for each open stream."""
 
     _authorization = ""
 
@@ -65,7 +65,7 @@ class ApiKeyAuth:
 
 
 class AllowPlainHttp(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
-    """Allows a token over http, for loopback alone: the bearer policy takes this option per request only."""
+    """A policy that allows a token over http, for loopback: the bearer policy takes this option per request only."""
 
     def on_request(self, request: PipelineRequest[HttpRequest]) -> None:
         request.context.options["enforce_https"] = False

@@ -139,7 +139,7 @@ def _permanent_error(error: Mapping[str, Any], log: str) -> GatewayError | None:
 
 
 def _rejected_request_error(log: str) -> GatewayError:
-    """Not retryable: the same request would be refused again."""
+    """Return an error that is not retryable: the same request would be refused again."""
     return UpstreamRunFailed(
         log, retryable=False, public_message="The agent's service refused this request, and would refuse it again."
     )

@@ -79,7 +79,7 @@ class NativeEncoder:
 
 
 class JsonAnswer:
-    """The JSON answer, built from the same events. `thread_id`: the handle that the caller sent, None for a new one."""
+    """A JSON answer, built from the same events. `thread_id`: the handle that the caller sent, None for a new one."""
 
     def __init__(self, turn: Turn, thread_id: str | None) -> None:
         self._turn = turn

@@ -24,7 +24,7 @@ from gateway.telemetry.names import CHUNK_INTERVAL, UNITS
 
 
 class ChunkIntervalExporter(MetricExporter):
-    """Counts from the start, or since the last export: the temporality that `exporter` prefers for histograms."""
+    """A wrapper of `exporter`. It counts from the start, or since the last export, as `exporter` prefers."""
 
     def __init__(self, exporter: MetricExporter, attributes: Mapping[str, str]) -> None:
         super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)

@@ -7,7 +7,7 @@ from gateway.settings import Settings, UpstreamKind
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """False if it is empty: then telemetry goes nowhere, and nothing is loaded."""
+    """A destination, false if it is empty: then telemetry goes nowhere, and nothing is loaded."""
 
     connection_string: str | None
     client_id: str | None
@@ -20,7 +20,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamInfo:
-    """Who answers the turns, in the terms of OpenTelemetry's GenAI conventions."""
+    """A description of who answers the turns, in the terms of OpenTelemetry's GenAI conventions."""
 
     kind: UpstreamKind
     operation: str

@@ -65,7 +65,7 @@ def _credential_option(client_id: str | None) -> dict[str, object]:
 
 
 def _add_otlp(exporters: Exporters, endpoint: str) -> None:
-    """Headers, timeouts and the like are the standard's OTEL_EXPORTER_OTLP_* in the process's environment."""
+    """Add it. Headers, timeouts and the like are the standard's OTEL_EXPORTER_OTLP_* in the process's environment."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
 

@@ -21,7 +21,7 @@ class _AddRequestId(logging.Filter):
 
 
 class _DropMessage(logging.Filter):
-    """Replaces asyncio's message about an unhandled task exception: it has the text of the exception, or arguments."""
+    """A filter of asyncio's message about an unhandled task exception, with its text, or a callback's arguments."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info:

@@ -40,7 +40,7 @@ _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)  # the 
 
 
 class Otel:
-    """Never waits: exporting has its own threads. `gauges`: what is read at each export."""
+    """An exporter that never waits: exporting has its own threads. `gauges`: what is read at each export."""
 
     def __init__(
         self, destination: Destination, upstream: UpstreamInfo, gauges: Mapping[str, Callable[[], int]]
@@ -121,7 +121,7 @@ class Otel:
 
 
 class _PresetIds(IdGenerator):
-    """Returns ids that were made before the SDK was loaded: the log and the upstream have them already."""
+    """A source of ids that were made before the SDK was loaded: the log and the upstream have them already."""
 
     span_ids: SpanIds
 

@@ -36,7 +36,7 @@ Gauges = dict[str, Callable[[], int]]
 
 
 class Reporter:
-    """Reports turns, and listens to the upstream calls that belong to none."""
+    """A reporter of turns, and the listener of upstream calls that belong to none."""
 
     def __init__(self, settings: Settings, gauges: Gauges) -> None:
         self._destination = destination_from_settings(settings)

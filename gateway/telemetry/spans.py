@@ -16,7 +16,7 @@ Value = str | int | list[str]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Times in ns since the epoch. `server`: of a request to us; else of a request to the upstream."""
+    """A span that has ended. Times in ns since the epoch. `server`: of a request to us, else to the upstream."""
 
     name: str
     server: bool
@@ -94,7 +94,7 @@ def _turn_attributes(record: TurnRecord, upstream: UpstreamInfo) -> dict[str, Va
 
 
 def _call_attributes(call: UpstreamCall) -> dict[str, Value | None]:
-    """The URL's ids and query are left out: they belong to conversations."""
+    """Return them without the URL's ids and query, which belong to conversations."""
     url = urlsplit(call.url)
     return {
         names.REQUEST_METHOD: call.method,

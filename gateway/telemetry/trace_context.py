@@ -13,7 +13,7 @@ _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9
 
 
 class SpanIds(NamedTuple):
-    """`parent_id` 0: the root of its trace."""
+    """A span's ids. `parent_id` 0: the root of its trace."""
 
     trace_id: int
     span_id: int

@@ -16,7 +16,7 @@ from gateway.telemetry.upstream_calls import UpstreamCall
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What is recorded of the request. `caller`: the kind of identity, never whose."""
+    """A record of the request. `caller`: the kind of identity, never whose."""
 
     route: str
     scheme: str
@@ -27,7 +27,7 @@ class RequestInfo:
 
 
 class TurnRecord:
-    """Listens to the turn's upstream calls. `on_late_call` takes those that end after the turn has."""
+    """A record of one turn, and the listener of its upstream calls. `on_late_call` takes those that end later."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class TurnRecord:
 
     @property
     def finished(self) -> bool:
-        """The ending is a finish reason."""
+        """Whether the ending is a finish reason."""
         return self.failed is None and self.ending != CLIENT_DISCONNECT
 
     @property

@@ -30,7 +30,7 @@ listening: ContextVar[Listener | None] = ContextVar("listening", default=None)
 
 
 class UpstreamCall:
-    """One attempt. Times in ns since the epoch; `error` is a code of ours."""
+    """A record of one attempt. Times in ns since the epoch; `error` is a code of ours."""
 
     __slots__ = (
         "_listener",

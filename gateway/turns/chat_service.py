@@ -50,7 +50,7 @@ class OpenTurn:
 
 
 class ChatService:
-    """Created once. `backend`: used, and closed, instead of the one that the settings name."""
+    """A service, created once. `backend`: used, and closed, instead of the one that the settings name."""
 
     def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
         self.settings = settings
@@ -111,7 +111,7 @@ class ChatService:
         return configured or DEFAULT_STREAMS_PER_CALLER
 
     async def check_ready(self) -> None:
-        """Raises the GatewayError that a turn would meet now."""
+        """Raise the GatewayError that a turn would meet now."""
         if self.turns.draining:
             raise ShuttingDown()
         with self.reporter.outside_turns():

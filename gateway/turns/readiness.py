@@ -17,7 +17,7 @@ class Readiness:
         self._error: GatewayError | None = None
 
     async def check(self, backend: Backend, timeout_s: float) -> None:
-        """Raises the GatewayError that a turn would meet now."""
+        """Raise the GatewayError that a turn would meet now."""
         async with self._lock:
             if time.monotonic() >= self._expires_at:
                 self._error = await _check(backend, timeout_s)

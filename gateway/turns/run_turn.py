@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class TurnTimeout:
-    """Bounds how long one turn waits: for each next event, and in total. Loop time, seconds.
+    """A bound on how long one turn waits: for each next event, and in total. Loop time, seconds.
 
     It is `asyncio.timeout` with one timer for the turn instead of one for each event, which would cost as much as
     the event itself: a timer that fires too early is set again.

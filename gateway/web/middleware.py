@@ -25,7 +25,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class SecurityHeaders:
-    """Adds security headers to every answer. https://owasp.org/www-project-secure-headers/"""
+    """A middleware that adds security headers to every answer. https://owasp.org/www-project-secure-headers/"""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -45,7 +45,7 @@ class SecurityHeaders:
 
 
 class RequestIds:
-    """Gives each request an id, the caller's `x-request-id` if it is well-formed, and its answer the same."""
+    """A middleware that gives a request and its answer an id: the caller's `x-request-id` if it is well-formed."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -70,7 +70,7 @@ class RequestIds:
 
 
 class Cors(CORSMiddleware):
-    """Refuses a preflight with a problem, like every other refusal."""
+    """A CORS middleware that refuses a preflight with a problem, like every other refusal."""
 
     def preflight_response(self, request_headers: Any) -> Any:
         response = super().preflight_response(request_headers)
@@ -84,7 +84,7 @@ class Cors(CORSMiddleware):
 
 
 class ErrorMiddleware:
-    """Answers an unhandled exception with `internal_error`, inside CORS; aborts an answer that has begun.
+    """A middleware that answers an unhandled exception with `internal_error`, or aborts an answer that has begun.
 
     One of the few places that catch everything: for our own bugs, which have no other handler.
     """
@@ -111,7 +111,7 @@ class ErrorMiddleware:
 
 
 class AccessMiddleware:
-    """Puts the caller into the request's scope (`callers.get_caller`), or answers with the problem."""
+    """A middleware that puts the caller into the scope (`callers.get_caller`), or answers with a problem."""
 
     def __init__(self, app: ASGIApp, access_control: AccessControl, *, easy_auth: bool) -> None:
         self._app = app
@@ -137,5 +137,5 @@ def _add_missing(headers: list[tuple[bytes, bytes]], added: list[tuple[bytes, by
 
 
 def _is_secure(scope: Scope) -> bool:
-    """Ingress terminates TLS. A caller who claims TLS without it gets a header that browsers ignore."""
+    """Return whether TLS is used; ingress terminates it. A false claim gets a header that browsers ignore."""
     return scope["scheme"] == "https" or Headers(scope=scope).get("x-forwarded-proto", "").lower() == "https"

@@ -23,7 +23,7 @@ Message = TypeVar("Message", bound=MessageRequest)
 
 
 async def read_message(request: Request, model: type[Message], *, max_chars: int, max_bytes: int) -> Message:
-    """Raises what `read_json` raises, and MessageTooLarge for a message of more than `max_chars`."""
+    """Raise what `read_json` raises, and MessageTooLarge for a message of more than `max_chars`."""
     body = await read_json(request, model, max_bytes=max_bytes)
     if len(body.message.strip()) > max_chars:
         raise MessageTooLarge(f"{len(body.message)} characters")

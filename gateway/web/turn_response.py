@@ -22,7 +22,7 @@ _PING: Message = {"type": "http.response.body", "body": b": ping\n\n", "more_bod
 
 
 class TurnResponse(EventSourceResponse):
-    """Sends encoded frames as they come, and pings between them.
+    """A response that sends encoded frames as they come, and pings between them.
 
     `release` is awaited exactly once, when the stream is over for whatever reason: it was sent, the client
     disconnected (even before the first byte), or did not read for `send_timeout_s`.
@@ -54,19 +54,19 @@ class TurnResponse(EventSourceResponse):
                 await self._release()
 
     async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        """As the library's, without a cancel scope for each send: ClientConnection has one timer for the stream."""
+        """Send without the library's cancel scope for each send: ClientConnection has one timer for the stream."""
         if not self.active:
             # Client disconnect. A generator that never suspends would never see the cancellation: force a checkpoint.
             await anyio.lowlevel.checkpoint_if_cancelled()
         await send(message)
 
     async def _listen_for_exit_signal_with_grace(self) -> None:
-        """Replaces the library's cut at a signal: `server.py` drains, and ends open streams with an `error` event."""
+        """Wait forever: at a signal `server.py` drains, then ends open streams with an `error` event."""
         await asyncio.get_running_loop().create_future()
 
 
 class ClientConnection:
-    """Sends to one client. One timer pings an idle stream, and aborts the connection of a client that reads nothing."""
+    """A client's connection. One timer pings an idle stream, and aborts it if the client reads nothing."""
 
     def __init__(self, scope: Scope, send_head: Send, ping_s: float, send_timeout_s: float) -> None:
         self._scope = scope

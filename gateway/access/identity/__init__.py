@@ -10,7 +10,7 @@ from gateway.settings_access import Auth
 
 
 async def create_identity(settings: Settings) -> Identity:
-    """For every AUTH but `none`. The caller closes it."""
+    """Create it for every AUTH but `none`. The caller closes it."""
     create = await asyncio.to_thread(_import_identity, settings.auth)
     return create(settings)
 

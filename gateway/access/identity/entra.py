@@ -63,7 +63,7 @@ class Entra:
             raise unauthenticated_error(type(e).__name__) from e
 
     def _allow(self, claims: dict[str, Any]) -> None:
-        """Raises Forbidden. If both are required, one is enough: a person's token has scopes, a program's has roles."""
+        """Raise Forbidden. If both are required, one is enough: a person's token has scopes, a program's has roles."""
         if self._role == EVERY_ROLE:
             return
         has_scope = self._scope is not None and self._scope in _split_claim(claims.get("scp"))
@@ -74,7 +74,7 @@ class Entra:
 
 
 def _refuse_id_token(claims: dict[str, Any]) -> None:
-    """Raises Unauthenticated: an access token names the client that asked for it (v2 `azp`, v1 `appid`).
+    """Raise Unauthenticated: an access token names the client that asked for it (v2 `azp`, v1 `appid`).
 
     An ID token has the client for its audience, and may have roles: it says who somebody is, not what may be done here.
     """

@@ -42,7 +42,7 @@ class ClassicRun:
         return self._translate_other(event, parse_object(data))
 
     def premature_end_error(self) -> GatewayError:
-        """The error for a stream that ends without a final event."""
+        """Return the error for a stream that ends without a final event."""
         return UpstreamUnavailable("the stream ended without a final event")
 
     def _translate_other(self, kind: str, body: dict[str, Any]) -> list[BackendEvent]:
@@ -103,7 +103,7 @@ class ClassicRun:
 
 
 def _finish_reason_from(run: dict[str, Any]) -> FinishReason:
-    """Raises UpstreamRunFailed for a reason that the contract has no name for."""
+    """Raise UpstreamRunFailed for a reason that the contract has no name for."""
     reason = _FINISH_REASONS.get(_read_reason(run))
     if reason is None:
         raise UpstreamRunFailed(f"incomplete: {_read_reason(run)[:40]}")

@@ -29,7 +29,7 @@ _REJECTION = "This service offers no such function."
 
 
 class Target(Protocol):
-    """What answers behind the Responses API: an agent or a model."""
+    """An agent or a model: what answers behind the Responses API."""
 
     body: dict[str, Any]
     """The fields that name it in a request's body."""
@@ -43,7 +43,7 @@ class FoundryAgent:
     can_chain = False
 
     def __init__(self, agent_id: str) -> None:
-        """`name`, whose newest version answers, or `name:version`."""
+        """Take `name`, whose newest version answers, or `name:version`."""
         name, _, version = agent_id.partition(":")
         reference = {"type": "agent_reference", "name": name}
         self.body = {"agent_reference": {**reference, "version": version} if version else reference}
@@ -119,7 +119,7 @@ class ResponsesBackend:
         await self._upstream.aclose()
 
     def _is_chained(self, thread_id: str | None) -> bool:
-        """Whether `previous_response_id` continues it, as the id's own prefix says."""
+        """Return whether `previous_response_id` continues it, as the id's own prefix says."""
         return thread_id is None or (self._target.can_chain and thread_id.startswith("resp_"))
 
     def _build_continuation(self, turn: Turn, thread_id: str | None) -> dict[str, Any]:

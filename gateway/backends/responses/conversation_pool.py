@@ -17,7 +17,7 @@ _CLOSE_TIMEOUT_S = 2.0
 
 
 class ConversationPool:
-    """`create` creates a conversation and returns its id, `delete` deletes one. Both raise only GatewayError."""
+    """A pool. `create` creates a conversation and returns its id, `delete` deletes it; they raise only GatewayError."""
 
     def __init__(
         self, size: int, create: Callable[[], Awaitable[str]], delete: Callable[[str], Awaitable[object]]

@@ -28,7 +28,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {"max_output_tokens": "length", "cont
 
 
 class ResponseRun:
-    """`thread_id` None: the response's own id continues the conversation."""
+    """A response's stream so far. `thread_id` None: the response's own id continues the conversation."""
 
     def __init__(self, thread_id: str | None, retry_after_s: float | None = None) -> None:
         self._thread_id = thread_id
@@ -64,7 +64,7 @@ class ResponseRun:
         return self._translate_other(kind, event)
 
     def premature_end_error(self) -> GatewayError:
-        """The error for a stream that ends without a final event."""
+        """Return the error for a stream that ends without a final event."""
         return self.failed or UpstreamUnavailable("the stream ended without a final event")
 
     def _translate_other(self, kind: object, event: dict[str, Any]) -> list[BackendEvent]:
@@ -130,7 +130,7 @@ class ResponseRun:
 
 
 def _finish_reason_from(response: dict[str, Any]) -> FinishReason:
-    """Raises UpstreamRunFailed for a reason that the contract has no name for."""
+    """Raise UpstreamRunFailed for a reason that the contract has no name for."""
     details = as_object(response.get("incomplete_details"))
     if response.get("status") != "incomplete" and not details:
         return "stop"
