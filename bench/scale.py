@@ -1,4 +1,4 @@
-"""How the cost grows with the streams: `python -m bench.scale [--plot docs/scale.svg]`. Ten minutes at most.
+"""How the cost grows with the streams: `python -m bench.scale [--plot docs/images/scale.svg]`. Ten minutes at most.
 
 One full core for the service, the SDK baseline and the pipe; then a half and a quarter of a core for the service,
 to say what such a replica carries.

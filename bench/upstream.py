@@ -49,7 +49,7 @@ class Seen:
     closed_ns: dict[int, int] = field(default_factory=dict)
 
 
-class UpstreamClient:
+class Upstream:
     def __init__(self) -> None:
         self.plan = Plan()
         self.seen = Seen()
@@ -63,7 +63,7 @@ class UpstreamClient:
 
 
 class Connection(asyncio.Protocol):
-    def __init__(self, upstream: UpstreamClient) -> None:
+    def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self._received = b""
         self._speech: Speech | None = None
@@ -205,7 +205,7 @@ def _object(path: str) -> bytes:
 
 
 async def _serve(port: int) -> None:
-    upstream = UpstreamClient()
+    upstream = Upstream()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(upstream), "127.0.0.1", port, backlog=2_048)
     await server.serve_forever()

@@ -1,4 +1,4 @@
-"""The label of a conversation made ahead, which is written beside its run."""
+"""The label of a prepared conversation, which is written during its run."""
 
 import asyncio
 from typing import cast

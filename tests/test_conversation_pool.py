@@ -1,4 +1,4 @@
-"""Conversations made ahead: what becomes of one that is just being made."""
+"""The conversation pool: what becomes of one that is just being created."""
 
 import asyncio
 

@@ -44,7 +44,7 @@ def test_with_a_conversation_pool_a_first_turn_starts_with_its_run(
     emulator: str, settings_for: Callable[..., Settings]
 ) -> None:
     with calling(settings_for(emulator)) as client:
-        wait_for_the_stock(emulator)
+        wait_for_the_pool(emulator)
         for _ in range(3):
             asked(emulator)
             with client.stream("POST", "/api/chat", json={"message": "[stall] hi"}) as answer:
@@ -54,10 +54,10 @@ def test_with_a_conversation_pool_a_first_turn_starts_with_its_run(
                 seen = set(asked(emulator))
             assert "POST responses" in seen
             assert "POST conversations" not in seen
-            wait_for_the_stock(emulator)
+            wait_for_the_pool(emulator)
 
 
-def wait_for_the_stock(emulator: str) -> None:
+def wait_for_the_pool(emulator: str) -> None:
     for _ in range(500):
         if "POST conversations" in asked(emulator):
             return
@@ -88,5 +88,5 @@ def test_a_prepared_conversation_is_used_once(emulator: str) -> None:
 def test_unused_prepared_conversations_are_deleted(emulator: str) -> None:
     with calling(foundry(emulator, conversation_pool_size=2)) as client:
         client.get("/ready")
-        wait_for_the_stock(emulator)
+        wait_for_the_pool(emulator)
     assert "DELETE" in {request.partition(" ")[0] for request in asked(emulator)}

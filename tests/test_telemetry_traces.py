@@ -27,7 +27,7 @@ def observed(
     """A service that sends its telemetry to the collector; all of it is there when this is left."""
     collector = Collector()
     with serving(collector.app) as url:
-        how = {"otel_exporter_otlp_endpoint": url, "conversation_stock": 0, **more}
+        how = {"otel_exporter_otlp_endpoint": url, "conversation_pool_size": 0, **more}
         with calling(settings(upstream, **how)) as client:
             yield client, collector
 

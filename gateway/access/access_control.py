@@ -89,7 +89,7 @@ class AccessControl:
 
 
 async def _create_rate_limits(settings: Settings) -> RateLimits:
-    create = await asyncio.to_thread(_import_rate_limits, shared=settings.rate_limit_storage_uri is not None)
+    create = await asyncio.to_thread(_import_rate_limits, shared=bool(settings.rate_limit_storage_uri))
     return create(settings)
 
 

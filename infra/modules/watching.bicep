@@ -48,7 +48,7 @@ var charts = [
     looks: 'linechart'
   }
   {
-    title: 'Endings: finish reasons, left by the reader, error codes'
+    title: 'Endings: finish reasons, client disconnects, error codes'
     query: loadTextContent('../queries/endings.kql')
     looks: 'barchart'
   }

@@ -162,17 +162,19 @@ class ResponsesBackend:
 
     async def _write_label(self, thread_id: str, turn: Turn, run_finished: asyncio.Future[None]) -> None:
         """Write it during the run; if that fails, after it: an upstream may lock a conversation meanwhile."""
-        path, body = f"{_CONVERSATIONS}/{thread_id}", {"metadata": _label_from(turn)}
-        try:
-            await self._upstream.request_json("POST", path, body)
-        except GatewayError:
-            await asyncio.shield(run_finished)  # cancelling this task must not cancel the turn's own future
-        else:
+        if await self._try_write_label(thread_id, turn) is None:
             return
+        await asyncio.shield(run_finished)  # cancelling this task must not cancel the turn's own future
+        if error := await self._try_write_label(thread_id, turn):
+            _log.warning("could not write the conversation's label: %s", error)
+
+    async def _try_write_label(self, thread_id: str, turn: Turn) -> GatewayError | None:
+        """Return the error if it could not be written."""
         try:
-            await self._upstream.request_json("POST", path, body)
+            await self._upstream.request_json("POST", f"{_CONVERSATIONS}/{thread_id}", {"metadata": _label_from(turn)})
         except GatewayError as e:
-            _log.warning("could not write the conversation's label: %s", e)
+            return e
+        return None
 
     async def _reject_tool_calls(self, thread_id: str, run: ResponseRun) -> None:
         """Deny what the agent asked for, so that the conversation can go on. Best effort."""
@@ -183,7 +185,8 @@ class ResponsesBackend:
             with anyio.fail_after(_REJECT_TIMEOUT_S):
                 await self._upstream.request_json("POST", f"{_CONVERSATIONS}/{thread_id}/items", {"items": items})
         except (GatewayError, TimeoutError) as e:
-            _log.warning("could not reject pending tool calls, the conversation may be blocked: %s", e)
+            reason = str(e) or f"no answer in {_REJECT_TIMEOUT_S:g} s"
+            _log.warning("could not reject pending tool calls, the conversation may be blocked: %s", reason)
 
 
 def _label_from(turn: Turn) -> dict[str, str]:
