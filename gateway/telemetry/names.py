@@ -44,9 +44,12 @@ UPSTREAM_MS = "chat_api.upstream_ms"
 RETRIES = "chat_api.retries"
 FIRST_CHUNK_EVENT = "chat_api.first_chunk"
 
-SPAN_ATTRIBUTES = frozenset(
-    value for name, value in list(globals().items()) if name.isupper() and name not in ("SCHEMA_URL", "TOKEN_TYPE")
-)
+SPAN_ATTRIBUTES = frozenset({
+    REQUEST_METHOD, RESPONSE_STATUS, RESEND_COUNT, ROUTE, URL_PATH, URL_SCHEME, URL_FULL, URL_TEMPLATE, SERVER_ADDRESS,
+    SERVER_PORT, ERROR_TYPE, OPERATION, PROVIDER, AGENT_ID, MODEL, CONVERSATION_ID, RESPONSE_ID, FINISH_REASONS,
+    INPUT_TOKENS, OUTPUT_TOKENS, INPUT_MESSAGES, OUTPUT_MESSAGES, REQUEST_ID, LABEL, UPSTREAM, CALLER, ENDING, DELTAS,
+    CHARACTERS, FIRST_CHUNK_MS, LONGEST_GAP_MS, UPSTREAM_MS, RETRIES, FIRST_CHUNK_EVENT,
+})  # fmt: skip
 
 # metrics: name → unit
 DURATION = "gen_ai.client.operation.duration"

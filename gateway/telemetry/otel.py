@@ -36,7 +36,7 @@ from gateway.telemetry.turn_record import TurnRecord
 from gateway.telemetry.upstream_calls import UpstreamCall
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)  # the convention's
-_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)  # the same
+_TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)  # the convention's, too
 
 
 class Otel:

@@ -65,7 +65,7 @@ class UpstreamCall:
         try:
             yield
         except BaseException as e:
-            self.__exit__(type(e), e, e.__traceback__)
+            self._end(e)
             raise
 
     @property
@@ -89,6 +89,9 @@ class UpstreamCall:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         """Close the record, once. A client disconnect is not an error."""
         if self.ended_ns:
             return
