@@ -63,23 +63,23 @@ def create_app(
         middleware=[
             Middleware(SecurityHeaders),
             Middleware(RequestIds),
-            _cors(settings),
+            _create_cors(settings),
             Middleware(ErrorMiddleware),
             Middleware(AccessMiddleware, access_control=access_control, easy_auth=settings.auth == "easyauth"),
         ],
     )
     app.include_router(Routes(chat_service).router)
     if settings.chat_page:
-        from gateway.page import page_routes  # noqa: PLC0415  off in production: nothing of it is loaded
+        from gateway.page import create_page_routes  # noqa: PLC0415  off in production: nothing of it is loaded
 
-        app.router.routes.extend(page_routes())
+        app.router.routes.extend(create_page_routes())
     add_problem_handlers(app)
     app.add_exception_handler(ClientDisconnect, answer_client_disconnect)
     add_openapi_document(app)
     return app
 
 
-def _cors(settings: Settings) -> Middleware:
+def _create_cors(settings: Settings) -> Middleware:
     """Allow credentials for origins that are named; never for `*`."""
     return Middleware(
         Cors,

@@ -10,7 +10,7 @@ FinishReason = Literal["stop", "length", "content_filter"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A message from a person. `thread_id` None opens a new conversation."""
+    """A turn's input. `thread_id` is the upstream's id, None for a new conversation."""
 
     message: str
     thread_id: str | None
@@ -26,7 +26,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A start: always first, exactly once. `thread_id` continues the conversation."""
+    """A start: always first, exactly once. `thread_id` is the upstream's id; after `run_turn` the caller's handle."""
 
     thread_id: str
     run_id: str

@@ -2,7 +2,7 @@
 
 On SIGTERM the listener stays, new turns are refused, running ones may finish, then the process ends. uvicorn alone
 closes its listener first and leaves open streams to be killed; so its handler is replaced by one that drains,
-then tells it to exit. The raw connection is below all middleware: how to write to it, how to abort it.
+then makes it exit. The raw connection is below all middleware: how to write to it, how to abort it.
 """
 
 import asyncio

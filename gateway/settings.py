@@ -139,8 +139,8 @@ class Settings(AccessSettings):
     @classmethod
     def _parse_capture_mode(cls, value: object) -> object:
         """Accept the values of the OTel convention. We emit no log events, so `event_only` captures nothing."""
-        words = {"no_content": False, "event_only": False, "span_only": True, "span_and_event": True}
-        return words.get(value.lower(), value) if isinstance(value, str) else value
+        modes = {"no_content": False, "event_only": False, "span_only": True, "span_and_event": True}
+        return modes.get(value.lower(), value) if isinstance(value, str) else value
 
     @field_validator("azure_openai_endpoint")
     @classmethod
@@ -181,7 +181,7 @@ def check_endpoint(value: str) -> str:
     try:
         _ = url.port
     except ValueError:
-        raise ValueError("has a port that is none") from None
+        raise ValueError("has an invalid port") from None
     if url.scheme == "http" and not is_loopback(value):
         raise ValueError("must be https (http is for this machine alone)")
     return value.rstrip("/")

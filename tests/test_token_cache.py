@@ -20,7 +20,7 @@ from starlette.routing import Route
 from gateway.app import create_app
 from gateway.backends.token_cache import CachedCredential, DevelopmentToken, create_credential, create_token_source
 from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout
-from gateway.telemetry.exporters import _credential_option
+from gateway.telemetry.exporters import _build_credential_option
 from tests.support.callers import calling, foundry
 from tests.support.managed_identity import identified
 from tests.support.ports import free_port
@@ -300,7 +300,7 @@ def test_the_secret_of_the_identity_never_goes_to_a_proxy(emulator: str, monkeyp
         service = create_app(foundry(emulator))
         with serving(service) as service_url, httpx.Client(base_url=service_url, trust_env=False) as client:
             assert client.post("/api/chat", json={"message": "Hi"}).status_code == 200
-        telemetry = _credential_option("identity-7")["credential"]
+        telemetry = _build_credential_option("identity-7")["credential"]
         assert isinstance(telemetry, ManagedIdentityCredential)
         assert telemetry.get_token("https://monitor.azure.com/.default").token == "token-of-the-identity"
         telemetry.close()

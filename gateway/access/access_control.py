@@ -32,7 +32,7 @@ class RateLimits(Protocol):
 class AccessControl:
     """A check of each request: who calls, and may they?
 
-    Its parts load behind the listening socket; what is off is not imported.
+    Its parts load while the service already listens; what is off is not imported.
     """
 
     def __init__(self, settings: Settings, identity: Identity | None = None) -> None:

@@ -2,8 +2,8 @@
 
 With CONVERSATION_KEYS a handle is base64url(upstream id) and an HMAC-SHA256 over subject and id, without a separator
 (docs/decisions/0020). All of it is in the contract's alphabet for a `thread_id`, and within its 200 characters for
-upstream ids of up to 117. A handle is signed, not secret: it tells its holder an id that only this service's identity
-can use.
+upstream ids of up to 117. A handle is signed, not secret: its holder can read an id that only this service's
+identity can use.
 """
 
 import base64
@@ -54,7 +54,7 @@ class SignedHandles:
 
     def to_handle(self, thread_id: str, subject: str) -> str:
         encoded = _to_base64url(thread_id.encode())
-        handle = encoded + self._signer.get_signature(_signed_text(encoded, subject)).decode()
+        handle = encoded + self._signer.get_signature(_build_signed_text(encoded, subject)).decode()
         if len(handle) > _MAX_CHARS:
             raise InternalError(f"an upstream id of {len(thread_id)} characters")
         return handle
@@ -62,7 +62,9 @@ class SignedHandles:
     def from_handle(self, handle: str, subject: str) -> str:
         """Reject every wrong handle on the same path, without a request to the upstream."""
         encoded, signature = handle[:-_SIGNATURE_CHARS], handle[-_SIGNATURE_CHARS:]
-        if not self._signer.verify_signature(_signed_text(encoded, subject), signature) or not _is_canonical(signature):
+        if not self._signer.verify_signature(_build_signed_text(encoded, subject), signature) or not _is_canonical(
+            signature
+        ):
             raise ConversationNotFound("not this caller's handle")
         return _from_base64url(encoded).decode()
 
@@ -73,7 +75,7 @@ def create_handles(settings: Settings) -> Handles:
     return SignedHandles([key.get_secret_value() for key in settings.conversation_keys])
 
 
-def _signed_text(encoded: str, subject: str) -> bytes:
+def _build_signed_text(encoded: str, subject: str) -> bytes:
     return f"{subject}\n{encoded}".encode()
 
 

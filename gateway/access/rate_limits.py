@@ -22,7 +22,7 @@ from gateway.settings_access import RATE
 
 _log = logging.getLogger(__name__)
 
-MAX_CALLERS = 50_000  # kept for each limit: some 20 MiB
+MAX_CALLERS = 50_000  # for each limit: some 20 MiB
 _UNIT_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 _REDIS_TIMEOUT_S = 0.25
 _REDIS_PAUSE_S = 5.0  # after a failure Redis is not asked for so long: not every message waits for its timeout
@@ -49,9 +49,8 @@ def limit_from_rate(rate: str) -> Limit:
 class FixedWindows:
     """A limit's open windows, in this process.
 
-    All are of one length, so that the order of their beginnings is the order of their ends: what has ended stands in
-    front. When too many callers are kept, the window that ends first is forgotten. An OrderedDict, because a dict from
-    whose front much was taken walks over the gaps to find its first entry.
+    All windows have one length, so the oldest ends first and is the first entry. When too many callers are kept, the
+    oldest window is forgotten. An OrderedDict: a plain dict gets slow when many first entries were deleted.
     """
 
     def __init__(self, window_s: float, max_callers: int = MAX_CALLERS) -> None:
@@ -60,14 +59,14 @@ class FixedWindows:
         self._open: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """Each caller's count, and when the window ends."""
 
-    def count(self, caller: str, now: float) -> tuple[int, float]:
+    def count(self, key: str, now: float) -> tuple[int, float]:
         """Count one POST. Return how many there are now in the caller's window, and the seconds to its end."""
-        count, end = self._open.get(caller, (0, 0.0))
+        count, end = self._open.get(key, (0, 0.0))
         if end <= now:
-            self._open.pop(caller, None)  # a new window goes to the back
+            self._open.pop(key, None)  # a new window goes to the back
             self._make_room(now)
             count, end = 0, now + self._window_s
-        self._open[caller] = (count + 1, end)
+        self._open[key] = (count + 1, end)
         return count + 1, end - now
 
     def _make_room(self, now: float) -> None:

@@ -37,7 +37,7 @@ def _log_choice(settings: Settings) -> None:
 
 
 def describe_missing_setting(settings: Settings) -> str | None:
-    """Return the sentence that names the setting without which nobody answers; None if an upstream is configured."""
+    """Return a sentence that names the setting that is missing; None if an upstream is configured."""
     if settings.azure_openai_endpoint and not settings.azure_ai_agent_id:
         return None if settings.azure_openai_deployment_name else "AZURE_OPENAI_DEPLOYMENT_NAME is not set."
     if settings.project_endpoint:

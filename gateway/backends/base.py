@@ -8,7 +8,7 @@ from gateway.events import BackendEvent, Turn
 
 class Backend(Protocol):
     def answer(self, turn: Turn) -> AsyncGenerator[list[BackendEvent]]:
-        """Yield the run's events in batches: what arrived together is yielded together, so that it leaves together.
+        """Yield the run's events in batches: what arrived together is yielded together, so that it is sent together.
 
         An empty batch says that the upstream is alive. Raises only GatewayError. The caller closes it
         (`aclosing`); closing it early ends the run upstream, as far as the upstream can.

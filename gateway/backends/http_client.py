@@ -1,7 +1,7 @@
 """One authenticated HTTP client to the upstream: azure-core's pipeline on aiohttp.
 
-It reads frames and raises refusals as errors. Nothing is sent twice but what was certainly not accepted: after a
-refused connection, or a 429 that says when.
+It raises refusals as errors, and retries only what was certainly not accepted: after a refused connection, or a 429
+with a Retry-After.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from gateway.events import BackendEvent, RunCompleted
 from gateway.settings import is_loopback
 from gateway.telemetry.upstream_calls import UpstreamCall
 
-RETRY_BUDGET_S = 10.0  # the contract's: a longer wait is left to the caller, at once
+RETRY_BUDGET_S = 10.0  # the contract's: a longer wait is returned to the caller at once
 _RETRIES = 2
 _CONNECT_TIMEOUT_S = 5.0
 _IDLE_CONNECTION_S = 90.0  # people read an answer before they write again: keep its connection that long
@@ -169,7 +169,7 @@ class UpstreamStream:
         self._failure: GatewayError | None = None
         self.completed = False
 
-    async def next_events(self, translate: Callable[[Frame], list[BackendEvent]]) -> list[BackendEvent] | None:
+    async def read_events(self, translate: Callable[[Frame], list[BackendEvent]]) -> list[BackendEvent] | None:
         """Return the events of the next frames; [] if they have none, None after the end. Comments are no frames."""
         if self._failure:
             raise self._failure
@@ -194,7 +194,7 @@ class UpstreamStream:
         try:
             while chunk := await self._content.readany():
                 if frames := self._reader.feed(chunk):
-                    self._call.note_event()
+                    self._call.record_first_event()
                     return frames
         except (aiohttp.ClientError, OSError) as e:
             raise UpstreamUnavailable(type(e).__name__) from e

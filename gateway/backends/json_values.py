@@ -1,6 +1,6 @@
-"""Reads JSON of others, whatever the generation: objects, texts in pieces, token counts. Pure.
+"""Reads the upstream's JSON, which may have any shape: objects, texts in pieces, token counts. Pure.
 
-It may have any shape: what does not fit is read as absent.
+What does not fit is read as absent.
 """
 
 import json

@@ -58,7 +58,7 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes, th
     """Return the error for a refused request. `thread_id`: of the conversation that was continued, if any."""
     error = _parse_error(body)
     code, message = _read_code(error), _read_message(error)
-    log = f"upstream said {status} {code or '-'}"
+    log = f"upstream answered {status} {code or '-'}"
     match status:
         case 401 | 403:
             return UpstreamDenied(log)

@@ -1,6 +1,6 @@
 """The chat page and the browser client: static files, served as they are. No build step.
 
-Nothing is read before it is asked for: the page costs a cold start nothing.
+Files are read at their first request: the page does not slow a cold start.
 """
 
 import hashlib
@@ -56,18 +56,18 @@ class _File:
     headers: dict[str, str]
 
 
-def page_routes() -> list[BaseRoute]:
+def create_page_routes() -> list[BaseRoute]:
     return [Route(path, partial(_answer, name), include_in_schema=False) for path, name in _FILES.items()]
 
 
 async def _answer(name: str, request: Request) -> Response:
     file = _read(name)
-    if _names(request.headers.get("if-none-match", ""), file.headers["etag"]):
+    if _matches_etag(request.headers.get("if-none-match", ""), file.headers["etag"]):
         return Response(status_code=304, headers=file.headers)
     return Response(file.content, headers=file.headers)
 
 
-def _names(if_none_match: str, etag: str) -> bool:
+def _matches_etag(if_none_match: str, etag: str) -> bool:
     return etag in (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
 
 

@@ -70,10 +70,10 @@ class NativeEncoder:
                 return _encode_event({"type": "metadata", **ids})
             case RunCompleted():
                 return _encode_event(
-                    {"type": "done", "full_response": "".join(self._text_parts), **_ending_fields(event)}
+                    {"type": "done", "full_response": "".join(self._text_parts), **_build_ending_fields(event)}
                 )
             case RunFailed():
-                return _encode_event({"type": "error", **_error_fields(event), "request_id": self._request_id})
+                return _encode_event({"type": "error", **_build_error_fields(event), "request_id": self._request_id})
             case _:
                 assert_never(event)
 
@@ -96,7 +96,7 @@ class JsonAnswer:
             case RunStarted(thread_id):
                 self.thread_id = thread_id
             case RunCompleted():
-                self._ending = _ending_fields(event)
+                self._ending = _build_ending_fields(event)
             case RunFailed():
                 self.failed = event
             case _:
@@ -118,18 +118,18 @@ def _encode_event(event: dict[str, Any]) -> bytes:
     return encode_frame(json.dumps(event).encode("ascii"))
 
 
-def _ending_fields(event: RunCompleted) -> dict[str, Any]:
-    return {"timestamp": _format_now(), "finish_reason": event.finish_reason, **_usage_fields(event.usage)}
+def _build_ending_fields(event: RunCompleted) -> dict[str, Any]:
+    return {"timestamp": _format_now(), "finish_reason": event.finish_reason, **_build_usage_fields(event.usage)}
 
 
-def _usage_fields(usage: Usage | None) -> dict[str, Any]:
+def _build_usage_fields(usage: Usage | None) -> dict[str, Any]:
     if usage is None:
         return {}
     counts = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
     return {"usage": {**counts, "total_tokens": usage.total_tokens}}
 
 
-def _error_fields(event: RunFailed) -> dict[str, Any]:
+def _build_error_fields(event: RunFailed) -> dict[str, Any]:
     wait = {} if event.retry_after_s is None else {"retry_after": round_up_seconds(event.retry_after_s)}
     return {"error": event.message, "code": event.code, "retryable": event.retryable, **wait}
 

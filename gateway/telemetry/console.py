@@ -50,7 +50,7 @@ def format_span(span: ReadableSpan) -> str:
     line = f"{span.name:<44} {took_ms:>8.0f} ms  {outcome}"
     if ENDING not in attributes:
         return f"   └ {line}".rstrip()
-    shown = [words.format(_escape(attributes[name])) for name, words in _SHOWN.items() if attributes.get(name)]
+    shown = [template.format(_escape(attributes[name])) for name, template in _SHOWN.items() if attributes.get(name)]
     trace_id = f"trace {span.context.trace_id:032x}" if span.context else ""
     return f" ● {line}  ({', '.join([*shown, trace_id])})"
 

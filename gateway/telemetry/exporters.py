@@ -48,13 +48,13 @@ def _add_application_insights(exporters: Exporters, connection_string: str, clie
     options = {
         "connection_string": connection_string,
         "disable_offline_storage": True,  # dropped, not stored on a disk that goes with the replica
-        **_credential_option(client_id),
+        **_build_credential_option(client_id),
     }
     exporters.spans.append(BatchSpanProcessor(AzureMonitorTraceExporter(**options)))
     exporters.metrics.append(AzureMonitorMetricExporter(**options))
 
 
-def _credential_option(client_id: str | None) -> dict[str, object]:
+def _build_credential_option(client_id: str | None) -> dict[str, object]:
     """Return the managed identity in Azure (Monitoring Metrics Publisher); elsewhere nothing."""
     if not os.environ.get("IDENTITY_ENDPOINT"):
         return {}

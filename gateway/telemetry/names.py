@@ -23,7 +23,7 @@ OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
 AGENT_ID = "gen_ai.agent.id"
 MODEL = "gen_ai.request.model"
-CONVERSATION_ID = "gen_ai.conversation.id"
+THREAD_ID = "gen_ai.conversation.id"
 RESPONSE_ID = "gen_ai.response.id"
 FINISH_REASONS = "gen_ai.response.finish_reasons"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
@@ -32,7 +32,7 @@ TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105  not that sort of token
 INPUT_MESSAGES = "gen_ai.input.messages"
 OUTPUT_MESSAGES = "gen_ai.output.messages"
 REQUEST_ID = "chat_api.request_id"
-LABEL = "chat_api.conversation_id"
+CONVERSATION_LABEL = "chat_api.conversation_id"
 UPSTREAM = "chat_api.upstream"
 CALLER = "chat_api.caller"
 ENDING = "chat_api.ending"
@@ -46,9 +46,9 @@ FIRST_CHUNK_EVENT = "chat_api.first_chunk"
 
 SPAN_ATTRIBUTES = frozenset({
     REQUEST_METHOD, RESPONSE_STATUS, RESEND_COUNT, ROUTE, URL_PATH, URL_SCHEME, URL_FULL, URL_TEMPLATE, SERVER_ADDRESS,
-    SERVER_PORT, ERROR_TYPE, OPERATION, PROVIDER, AGENT_ID, MODEL, CONVERSATION_ID, RESPONSE_ID, FINISH_REASONS,
-    INPUT_TOKENS, OUTPUT_TOKENS, INPUT_MESSAGES, OUTPUT_MESSAGES, REQUEST_ID, LABEL, UPSTREAM, CALLER, ENDING, DELTAS,
-    CHARACTERS, FIRST_CHUNK_MS, LONGEST_GAP_MS, UPSTREAM_MS, RETRIES, FIRST_CHUNK_EVENT,
+    SERVER_PORT, ERROR_TYPE, OPERATION, PROVIDER, AGENT_ID, MODEL, THREAD_ID, RESPONSE_ID, FINISH_REASONS,
+    INPUT_TOKENS, OUTPUT_TOKENS, INPUT_MESSAGES, OUTPUT_MESSAGES, REQUEST_ID, CONVERSATION_LABEL, UPSTREAM, CALLER,
+    ENDING, DELTAS, CHARACTERS, FIRST_CHUNK_MS, LONGEST_GAP_MS, UPSTREAM_MS, RETRIES, FIRST_CHUNK_EVENT,
 })  # fmt: skip
 
 # metrics: name → unit

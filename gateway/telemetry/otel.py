@@ -97,7 +97,11 @@ class Otel:
     def _record_metrics(self, record: TurnRecord) -> None:
         failed = {names.ERROR_TYPE: record.ending} if record.failed else {}
         self._duration.record((record.ended_ns - record.started_ns) / 1e9, {**self._common, **failed})
-        ending = {names.ROUTE: record.request.route, names.ENDING: record.ending, names.CALLER: record.request.caller}
+        ending = {
+            names.ROUTE: record.request.route,
+            names.ENDING: record.ending,
+            names.CALLER: record.request.caller_kind,
+        }
         self._endings.add(1, ending)
         if record.first_chunk_s is not None:
             self._first_chunk.record(record.first_chunk_s, self._common)

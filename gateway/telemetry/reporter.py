@@ -20,7 +20,7 @@ from gateway.telemetry.destination import destination_from_settings, upstream_in
 from gateway.telemetry.logs import locate_error
 from gateway.telemetry.trace_context import SpanIds, start_trace
 from gateway.telemetry.turn_record import RequestInfo, TurnRecord
-from gateway.telemetry.upstream_calls import UpstreamCall, listening
+from gateway.telemetry.upstream_calls import UpstreamCall, current_listener
 
 if TYPE_CHECKING:
     from gateway.telemetry.otel import Otel
@@ -55,13 +55,15 @@ class Reporter:
         record = TurnRecord(
             turn, request, self.on_call_end, traced=self.traced, text=self._capture_text and self.traced
         )
-        listening.set(record)
+        current_listener.set(record)
         return record
 
     def end_turn(self, record: TurnRecord) -> None:
         if record.close():
-            fields = {"upstream": self._upstream.kind, **record.fields()}
-            _log.info("%s: %s in %d ms", record.request.route, record.ending, record.total_ms, extra=_log_extra(fields))
+            fields = {"upstream": self._upstream.kind, **record.build_log_fields()}
+            _log.info(
+                "%s: %s in %d ms", record.request.route, record.ending, record.total_ms, extra=_build_log_extra(fields)
+            )
             self._enqueue(lambda otel: otel.export_turn(record))
 
     def record_start(self) -> None:
@@ -72,13 +74,13 @@ class Reporter:
     @contextmanager
     def outside_turns(self) -> Generator[None]:
         """Make each upstream call in this context a trace of its own."""
-        before = listening.set(self)
+        before = current_listener.set(self)
         try:
             yield
         finally:
-            listening.reset(before)
+            current_listener.reset(before)
 
-    def new_span_ids(self) -> SpanIds:
+    def create_span_ids(self) -> SpanIds:
         return start_trace()
 
     def on_call_begin(self, call: UpstreamCall) -> None: ...
@@ -158,7 +160,7 @@ class Reporter:
                 _log.error("unhandled exception in telemetry: %s", locate_error(e))
 
 
-def _log_extra(fields: dict[str, object]) -> dict[str, object]:
+def _build_log_extra(fields: dict[str, object]) -> dict[str, object]:
     return {"event": "turn", "fields": {name: value for name, value in fields.items() if value is not None}}
 
 
@@ -171,7 +173,7 @@ async def _run_in_thread(work: Callable[[], object], seconds: float | None) -> N
         try:
             work()
         finally:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no one waits
                 loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=run, name="telemetry", daemon=True).start()

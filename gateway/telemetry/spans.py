@@ -35,7 +35,7 @@ def span_from_turn(record: TurnRecord, upstream: UpstreamInfo) -> Span:
         name=f"POST {record.request.route}",
         server=True,
         span_ids=record.request.span_ids,
-        attributes=_drop_none(_turn_attributes(record, upstream)),
+        attributes=_drop_none(_build_turn_attributes(record, upstream)),
         started_ns=record.started_ns,
         ended_ns=record.ended_ns,
         first_chunk_ns=None if first_chunk_s is None else record.started_ns + int(first_chunk_s * 1e9),
@@ -49,7 +49,7 @@ def span_from_call(call: UpstreamCall) -> Span:
         name=f"{call.method} {call.path}",
         server=False,
         span_ids=call.span_ids,
-        attributes=_drop_none(_call_attributes(call)),
+        attributes=_drop_none(_build_call_attributes(call)),
         started_ns=call.started_ns,
         ended_ns=call.ended_ns,
         failed=call.error is not None,
@@ -60,7 +60,7 @@ def _drop_none(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def _turn_attributes(record: TurnRecord, upstream: UpstreamInfo) -> dict[str, Value | None]:
+def _build_turn_attributes(record: TurnRecord, upstream: UpstreamInfo) -> dict[str, Value | None]:
     usage = record.usage
     return {
         names.REQUEST_METHOD: "POST",
@@ -73,15 +73,15 @@ def _turn_attributes(record: TurnRecord, upstream: UpstreamInfo) -> dict[str, Va
         names.PROVIDER: upstream.provider,
         names.AGENT_ID: upstream.agent_id,
         names.MODEL: upstream.model,
-        names.CONVERSATION_ID: record.thread_id,
+        names.THREAD_ID: record.thread_id,
         names.RESPONSE_ID: record.run_id,
         names.FINISH_REASONS: [record.ending] if record.finished else None,
         names.INPUT_TOKENS: usage.input_tokens if usage else None,
         names.OUTPUT_TOKENS: usage.output_tokens if usage else None,
         names.REQUEST_ID: record.request.request_id,
-        names.LABEL: record.turn.conversation_id,
+        names.CONVERSATION_LABEL: record.turn.conversation_id,
         names.UPSTREAM: upstream.kind,
-        names.CALLER: record.request.caller,
+        names.CALLER: record.request.caller_kind,
         names.ENDING: record.ending,
         names.DELTAS: record.deltas,
         names.CHARACTERS: record.characters,
@@ -89,11 +89,11 @@ def _turn_attributes(record: TurnRecord, upstream: UpstreamInfo) -> dict[str, Va
         names.LONGEST_GAP_MS: record.longest_gap_ms,
         names.UPSTREAM_MS: record.upstream_ms,
         names.RETRIES: record.retries,
-        **_message_attributes(record),
+        **_build_message_attributes(record),
     }
 
 
-def _call_attributes(call: UpstreamCall) -> dict[str, Value | None]:
+def _build_call_attributes(call: UpstreamCall) -> dict[str, Value | None]:
     """Return them without the URL's ids and query, which belong to conversations."""
     url = urlsplit(call.url)
     return {
@@ -108,7 +108,7 @@ def _call_attributes(call: UpstreamCall) -> dict[str, Value | None]:
     }
 
 
-def _message_attributes(record: TurnRecord) -> dict[str, Value]:
+def _build_message_attributes(record: TurnRecord) -> dict[str, Value]:
     """Return the texts, only if OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT asks for them."""
     if record.text_parts is None:
         return {}

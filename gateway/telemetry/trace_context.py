@@ -29,11 +29,11 @@ class SpanIds(NamedTuple):
         return f"00-{self.trace_id:032x}-{self.span_id:016x}-01"
 
     def create_child(self) -> "SpanIds":
-        return SpanIds(self.trace_id, _random_id(64), self.span_id)
+        return SpanIds(self.trace_id, _create_random_id(64), self.span_id)
 
 
 def start_trace() -> SpanIds:
-    return SpanIds(_random_id(128), _random_id(64))
+    return SpanIds(_create_random_id(128), _create_random_id(64))
 
 
 def continue_trace(traceparent: str | None) -> SpanIds:
@@ -42,8 +42,8 @@ def continue_trace(traceparent: str | None) -> SpanIds:
     if given is None:
         return start_trace()
     trace_id, parent_id = int(given[1], 16), int(given[2], 16)
-    return SpanIds(trace_id, _random_id(64), parent_id) if trace_id and parent_id else start_trace()
+    return SpanIds(trace_id, _create_random_id(64), parent_id) if trace_id and parent_id else start_trace()
 
 
-def _random_id(bits: int) -> int:
+def _create_random_id(bits: int) -> int:
     return random.getrandbits(bits) or 1  # as OpenTelemetry's SDK does: unique, not secret

@@ -16,14 +16,14 @@ from gateway.telemetry.upstream_calls import UpstreamCall
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """A record of the request. `caller`: the kind of identity, never whose."""
+    """A record of the request. `caller_kind`: the kind of identity, never whose."""
 
     route: str
     scheme: str
     request_id: str
     span_ids: SpanIds
     streamed: bool
-    caller: str = "anonymous"
+    caller_kind: str = "anonymous"
 
 
 class TurnRecord:
@@ -122,7 +122,7 @@ class TurnRecord:
             return 499 if self.ending == CLIENT_DISCONNECT else 200
         return self.failed.status
 
-    def new_span_ids(self) -> SpanIds:
+    def create_span_ids(self) -> SpanIds:
         return self.request.span_ids.create_child()
 
     def on_call_begin(self, call: UpstreamCall) -> None:
@@ -135,12 +135,12 @@ class TurnRecord:
         else:
             self.calls.append(call)
 
-    def fields(self) -> dict[str, object]:
+    def build_log_fields(self) -> dict[str, object]:
         """Return the fields of the turn's line in the log."""
         return {
             "trace_id": self.request.span_ids.trace_hex,
             "route": self.request.route,
-            "caller": self.request.caller,
+            "caller": self.request.caller_kind,
             "conversation_id": self.turn.conversation_id,
             "run_id": self.run_id,
             "ending": self.ending,

@@ -21,12 +21,12 @@ class Listener(Protocol):
     traced: bool
     """Whether `traceparent` is sent to the upstream."""
 
-    def new_span_ids(self) -> SpanIds: ...
+    def create_span_ids(self) -> SpanIds: ...
     def on_call_begin(self, call: "UpstreamCall") -> None: ...
     def on_call_end(self, call: "UpstreamCall") -> None: ...
 
 
-listening: ContextVar[Listener | None] = ContextVar("listening", default=None)
+current_listener: ContextVar[Listener | None] = ContextVar("listening", default=None)
 
 
 class UpstreamCall:
@@ -53,8 +53,8 @@ class UpstreamCall:
         self.error: str | None = None
         self.first_event_ns = 0
         self.ended_ns = 0
-        self._listener = listening.get()
-        self.span_ids = self._listener.new_span_ids() if self._listener else None
+        self._listener = current_listener.get()
+        self.span_ids = self._listener.create_span_ids() if self._listener else None
         self.started_ns = time.time_ns()
         if self._listener:
             self._listener.on_call_begin(self)
@@ -80,7 +80,7 @@ class UpstreamCall:
         """The path without ids and query: a span's name should have few values."""
         return _ID.sub("{id}", urlsplit(self.url).path)
 
-    def note_event(self) -> None:
+    def record_first_event(self) -> None:
         """Record the time of the first event; called at every batch."""
         if not self.first_event_ns:
             self.first_event_ns = time.time_ns()

@@ -35,14 +35,14 @@ def _freeze_startup_objects() -> None:
 
 
 class OpenTurn:
-    """A turn that was let in. `events` can be read once, in batches."""
+    """An open turn. `events` can be read once, in batches."""
 
     def __init__(self, events: AsyncGenerator[list[Event]], on_close: Callable[[], None]) -> None:
         self.events = events
         self._on_close = on_close
 
     async def aclose(self) -> None:
-        """End the run upstream if it has not ended, and free the turn's place among `MAX_STREAMS`."""
+        """End the run upstream if it has not ended, and free its slot among `MAX_STREAMS`."""
         try:
             await self.events.aclose()
         finally:
@@ -76,7 +76,7 @@ class ChatService:
     async def open_turn(
         self, turn: Turn, caller: Caller, request: RequestInfo, deadline_s: float | None = None
     ) -> OpenTurn:
-        """Let a turn in. Whoever opens it closes it.
+        """Open a turn. Whoever opens it closes it.
 
         Raises NotConfigured, ShuttingDown, RateLimited, Overloaded.
         """
@@ -119,7 +119,7 @@ class ChatService:
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
-        """Create and warm up the backend behind the listening socket; close it at the end."""
+        """Create and warm up the backend while the service already listens; close it at the end."""
         with self.reporter.outside_turns():
             self._backend = asyncio.create_task(self._create_backend())
             warm_up = asyncio.create_task(self._warm_up())

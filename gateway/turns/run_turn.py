@@ -39,7 +39,7 @@ class TurnTimeout:
         self._expires_at = 0.0
         self._expire()
 
-    async def next_events(self, answer: AsyncGenerator[list[BackendEvent]]) -> list[BackendEvent] | None:
+    async def wait_for_events(self, answer: AsyncGenerator[list[BackendEvent]]) -> list[BackendEvent] | None:
         """Return the next batch, None after the last. Raises UpstreamTimeout, or the error given to `end`."""
         if self._end_error:
             raise self._end_error
@@ -83,7 +83,7 @@ async def run_turn(
     has_started = False
     try:
         async with aclosing(backend.answer(turn)) as answer:
-            while (events := await turn_timeout.next_events(answer)) is not None:
+            while (events := await turn_timeout.wait_for_events(answer)) is not None:
                 if not events:
                     continue
                 outgoing: list[Event] = [*events] if has_started else _with_handles(events, to_handle)

@@ -13,32 +13,32 @@ class TurnRegistry:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: dict[TurnTimeout, str] = {}
-        self._by_caller: Counter[str] = Counter()
+        self._open_by_key: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
         self.draining = False
 
-    def open(self, timeout: TurnTimeout, caller: str = "", caller_limit: int | None = None) -> None:
-        """Register a turn, which must be closed. `caller_limit`: how many `caller` may have open, None for any number.
+    def open(self, timeout: TurnTimeout, rate_limit_key: str = "", limit_per_caller: int | None = None) -> None:
+        """Register a turn, which must be closed. `limit_per_caller`: how many one key may have open, None for any.
 
         Raises ShuttingDown, RateLimited, Overloaded.
         """
         if self.draining:
             raise ShuttingDown()
-        if caller_limit is not None and self._by_caller[caller] >= caller_limit:
-            raise RateLimited(f"{caller_limit} open turns of one caller", public_message=_TOO_MANY)
+        if limit_per_caller is not None and self._open_by_key[rate_limit_key] >= limit_per_caller:
+            raise RateLimited(f"{limit_per_caller} open turns of one caller", public_message=_TOO_MANY)
         if len(self._open) >= self._limit:
             raise Overloaded(f"{self._limit} open turns")
-        self._open[timeout] = caller
-        self._by_caller[caller] += 1
+        self._open[timeout] = rate_limit_key
+        self._open_by_key[rate_limit_key] += 1
         self._empty.clear()
 
     def close(self, timeout: TurnTimeout) -> None:
-        caller = self._open.pop(timeout, None)
-        if caller is not None:
-            self._by_caller[caller] -= 1
-            if not self._by_caller[caller]:
-                del self._by_caller[caller]
+        rate_limit_key = self._open.pop(timeout, None)
+        if rate_limit_key is not None:
+            self._open_by_key[rate_limit_key] -= 1
+            if not self._open_by_key[rate_limit_key]:
+                del self._open_by_key[rate_limit_key]
         if not self._open:
             self._empty.set()
 

@@ -1,1 +1,1 @@
-"""HTTP: routes, request bodies, responses, problems, middleware, OpenAPI. Nothing else knows FastAPI."""
+"""HTTP: routes, request bodies, responses, problems, middleware, OpenAPI. Only this package and app.py know FastAPI."""

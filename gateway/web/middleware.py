@@ -86,7 +86,7 @@ class Cors(CORSMiddleware):
 class ErrorMiddleware:
     """A middleware that answers an unhandled exception with `internal_error`, or aborts an answer that has begun.
 
-    One of the few places that catch everything: for our own bugs, which have no other handler.
+    One of the few places that catch everything: our own bugs have no other handler.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -95,13 +95,13 @@ class ErrorMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_started = False
 
-        async def send_and_note(message: Message) -> None:
+        async def send_and_track(message: Message) -> None:
             nonlocal has_started
             has_started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, send_and_note)
+            await self._app(scope, receive, send_and_track)
         except Exception as e:  # noqa: BLE001  its message may hold a caller's text: neither answered nor logged
             _log.error("unhandled exception: %s", locate_error(e))
             if has_started:

@@ -20,32 +20,36 @@ data: {"type": "done", "full_response": "Hello there", "timestamp": "2026-11-21T
 _SIMPLE_EXAMPLE = 'data: {"content": "Hello"}\n\ndata: {"done": true}\n\n'
 
 
-def _ref(schema: str) -> dict[str, str]:
+def _build_ref(schema: str) -> dict[str, str]:
     return {"$ref": _SCHEMA_REF.format(model=schema)}
 
 
-def _body(schema: str) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(schema)}}}}
+def _build_body(schema: str) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _build_ref(schema)}}}}
 
 
-def _stream(schema: str, example: str) -> dict[str, Any]:
-    return {"text/event-stream": {"itemSchema": _ref(schema), "example": example}}
+def _build_stream(schema: str, example: str) -> dict[str, Any]:
+    return {"text/event-stream": {"itemSchema": _build_ref(schema), "example": example}}
 
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "refused", "content": {"application/problem+json": {"schema": _ref("Problem")}}},
-    "5XX": {"description": "failed", "content": {"application/problem+json": {"schema": _ref("Problem")}}},
+    "4XX": {"description": "refused", "content": {"application/problem+json": {"schema": _build_ref("Problem")}}},
+    "5XX": {"description": "failed", "content": {"application/problem+json": {"schema": _build_ref("Problem")}}},
 }
-_JSON_ANSWER = {"application/json": {"schema": _ref("ChatAnswer")}}
+_JSON_ANSWER = {"application/json": {"schema": _build_ref("ChatAnswer")}}
 
-BODIES = {"chat": _body("ChatRequest"), "simple": _body("MessageRequest"), "cancel": _body("CancelRequest")}
+BODIES = {
+    "chat": _build_body("ChatRequest"),
+    "simple": _build_body("MessageRequest"),
+    "cancel": _build_body("CancelRequest"),
+}
 RESPONSES: dict[str, dict[int | str, dict[str, Any]]] = {
     "chat": {
-        200: {"description": "the answer", "content": {**_stream("ChatEvent", _CHAT_EXAMPLE), **_JSON_ANSWER}},
+        200: {"description": "the answer", "content": {**_build_stream("ChatEvent", _CHAT_EXAMPLE), **_JSON_ANSWER}},
         **_PROBLEMS,
     },
     "simple": {
-        200: {"description": "the answer", "content": _stream("SimpleEvent", _SIMPLE_EXAMPLE)},
+        200: {"description": "the answer", "content": _build_stream("SimpleEvent", _SIMPLE_EXAMPLE)},
         **_PROBLEMS,
     },
     "cancel": {202: {"description": "the run is being stopped"}, **_PROBLEMS},

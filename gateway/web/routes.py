@@ -84,7 +84,7 @@ class Routes:
     def _from_handle(self, request: Request, handle: str) -> str:
         return self._chat_service.from_handle(handle, get_caller(request.scope))
 
-    def _request_info(self, request: Request, *, streamed: bool) -> RequestInfo:
+    def _build_request_info(self, request: Request, *, streamed: bool) -> RequestInfo:
         kind = self._settings.auth if get_caller(request.scope).subject else "anonymous"
         span_ids = continue_trace(request.headers.get("traceparent"))
         return RequestInfo(request.url.path, request.url.scheme, request_id.get(), span_ids, streamed, kind)
@@ -92,7 +92,7 @@ class Routes:
     async def _stream_turn(self, request: Request, turn: Turn, encoder: Encoder) -> Response:
         """Send the head with the first event: until then, a failure is a status."""
         open_turn = await self._chat_service.open_turn(
-            turn, get_caller(request.scope), self._request_info(request, streamed=True)
+            turn, get_caller(request.scope), self._build_request_info(request, streamed=True)
         )
         try:
             first = await run_while_connected(request, anext(open_turn.events))
@@ -120,7 +120,7 @@ class Routes:
         return _json_response(answer.body)
 
     async def _collect(self, request: Request, turn: Turn, answer: JsonAnswer) -> None:
-        caller, info = get_caller(request.scope), self._request_info(request, streamed=False)
+        caller, info = get_caller(request.scope), self._build_request_info(request, streamed=False)
         opening = self._chat_service.open_turn(turn, caller, info, self._settings.answer_deadline_s)
         async with aclosing(await opening) as open_turn:
             async for events in open_turn.events:

@@ -134,5 +134,5 @@ async def _wait_for_disconnect(request: Request) -> None:
 
 
 async def answer_client_disconnect(_: Request, __: Exception) -> Response:
-    """Answer a request whose client is gone: nobody reads it."""
+    """Answer a request whose client is gone, for the log."""
     return Response(status_code=499)

@@ -30,6 +30,6 @@ def _import_identity(auth: Auth) -> Callable[[Settings], Identity]:
 
             return ApiKeys
         case "none":
-            raise AssertionError("AUTH=none authenticates nobody")
+            raise AssertionError("AUTH=none has no authentication")
         case _:
             assert_never(auth)

@@ -45,7 +45,7 @@ class ClassicBackend:
                 retry_deadline=asyncio.get_running_loop().time() + RETRY_BUDGET_S,
             ) as stream:
                 run.retry_after_s = parse_retry_after_s(stream.headers)
-                while (events := await stream.next_events(run.translate)) is not None:
+                while (events := await stream.read_events(run.translate)) is not None:
                     yield events
                 if not stream.completed:
                     raise run.premature_end_error()

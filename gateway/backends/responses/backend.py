@@ -84,7 +84,7 @@ class ResponsesBackend:
             ) as stream:
                 conversation = None if self._is_chained(thread_id) else thread_id
                 run = ResponseRun(conversation, parse_retry_after_s(stream.headers))
-                while (events := await _next_events(stream, run)) is not None:
+                while (events := await _read_events(stream, run)) is not None:
                     yield events
         except ActionRequired:
             if thread_id and not self._is_chained(thread_id):
@@ -193,13 +193,13 @@ def _label_from(turn: Turn) -> dict[str, str]:
     return {"conversation_id": turn.conversation_id}
 
 
-async def _next_events(stream: UpstreamStream, run: ResponseRun) -> list[BackendEvent] | None:
+async def _read_events(stream: UpstreamStream, run: ResponseRun) -> list[BackendEvent] | None:
     """Return None after the run's completion. Raises GatewayError if it did not complete."""
     if run.failed:
         with anyio.move_on_after(_FAILURE_REASON_TIMEOUT_S):
-            await stream.next_events(run.translate)
+            await stream.read_events(run.translate)
         raise run.failed
-    events = await stream.next_events(run.translate)
+    events = await stream.read_events(run.translate)
     if events is None and not stream.completed:
         raise run.premature_end_error()
     return events
