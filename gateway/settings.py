@@ -195,6 +195,15 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def list_setting_names() -> set[str]:
+    """Return each name by which a setting can be given, aliases too."""
+    names: set[str] = set()
+    for field, about in Settings.model_fields.items():
+        alias = about.validation_alias
+        names |= {str(name) for name in alias.choices} if isinstance(alias, AliasChoices) else {field.upper()}
+    return names
+
+
 def read_settings(env_file: str | None = ".env") -> Settings:
     """Read the environment and `env_file`. Raises SettingsError."""
     sources = (os.environ, dotenv_values(env_file) if env_file else {})

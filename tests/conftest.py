@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import pytest
 
 from emulator.app import create_app
-from tests.support.environment import names_of_settings
+from gateway.settings import list_setting_names
 from tests.support.servers import serving
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in names_of_settings():
+    for name in list_setting_names():
         monkeypatch.delenv(name, raising=False)
 
 

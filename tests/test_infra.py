@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
-from gateway.settings import Settings
+from gateway.settings import list_setting_names
 from tests.support.bicep_files import INFRA, environment, outputs, parameters, sources
 from tests.support.callers import calling, unread
 
@@ -44,13 +44,6 @@ def variables(template: str) -> dict[str, str | None]:
     """Each `${VAR=default}` of a parameters file; None where there is no default."""
     found = (re.fullmatch(r"\$\{(\w+)(?:=(.*))?\}", value) for value in given(template).values())
     return {match[1]: match[2] for match in found if match}
-
-
-def settings_of_the_service() -> set[str]:
-    names = {name.upper() for name in Settings.model_fields}
-    for field in Settings.model_fields.values():
-        names |= {str(alias) for alias in getattr(field.validation_alias, "choices", ())}
-    return names
 
 
 def test_azure_yaml_fits_its_schema() -> None:
@@ -108,7 +101,7 @@ def test_every_variable_without_a_default_comes_from_azd_or_from_provisioning(te
 def test_every_variable_that_a_deployer_may_set_is_documented() -> None:
     words = (ROOT / "docs/deploy.md").read_text("utf-8")
     settable = {name for t in TEMPLATES for name, default in variables(t).items() if default is not None}
-    own = settable - settings_of_the_service() - outputs("main.bicep") - AZD_GIVES
+    own = settable - list_setting_names() - outputs("main.bicep") - AZD_GIVES
     assert own - set(re.findall(r"\b[A-Z_]+\b", words)) == set()
 
 
@@ -118,7 +111,7 @@ def test_every_variable_that_a_deployer_may_set_is_documented() -> None:
 )
 def test_every_azure_variable_that_is_named_exists(path: str) -> None:
     named = set(re.findall(r"\b(?:AZURE|SERVICE)_[A-Z_]+[A-Z]\b", (ROOT / path).read_text("utf-8")))
-    known = AZD_GIVES | FOR_GITHUB | outputs("main.bicep") | settings_of_the_service()
+    known = AZD_GIVES | FOR_GITHUB | outputs("main.bicep") | list_setting_names()
     assert named - known - variables("main").keys() - variables("chat-api").keys() == set()
 
 
@@ -137,7 +130,7 @@ def test_promised_outputs_are_there() -> None:
 
 
 def test_every_variable_of_the_app_is_a_setting_of_the_service() -> None:
-    assert environment("chat-api.bicep").keys() - settings_of_the_service() == set()
+    assert environment("chat-api.bicep").keys() - list_setting_names() == set()
 
 
 def test_settings_reach_the_app_under_their_own_names() -> None:
@@ -188,7 +181,7 @@ def test_the_services_own_secrets_are_never_plain_values() -> None:
     assert set(re.findall(r"^@secure\(\)\nparam (\w+) ", app, re.MULTILINE)) == SECRETS
     assert not SECRETS & set(environment("chat-api.bicep").values())
     variables_of_secrets = set(re.findall(r"name: '([A-Z_]+)', secretRef: '", app))
-    assert variables_of_secrets == {variables_given("chat-api")[name] for name in SECRETS} <= settings_of_the_service()
+    assert variables_of_secrets == {variables_given("chat-api")[name] for name in SECRETS} <= list_setting_names()
 
 
 def variables_given(template: str) -> dict[str, str]:

@@ -10,9 +10,9 @@ import pytest
 
 from gateway.backends import create_backend
 from gateway.errors import NotConfigured
-from gateway.settings import Settings, SettingsError, read_settings
+from gateway.settings import Settings, SettingsError, list_setting_names, read_settings
 from tests.support.callers import calling, chat, unread
-from tests.support.environment import ROOT, bare_environment, names_of_settings
+from tests.support.environment import ROOT, bare_environment
 from tests.support.recording_upstream import Recorder
 from tests.support.servers import serving
 from tests.support.wire_formats import answer, framed
@@ -26,7 +26,7 @@ class Environment:
     """The process's, without any setting but those a test gives; and a `.env`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-        for name in names_of_settings():
+        for name in list_setting_names():
             monkeypatch.delenv(name, raising=False)
         self._set = monkeypatch.setenv
         self._dotenv = folder / ".env"
@@ -239,10 +239,10 @@ def test_readme_has_every_setting_and_no_other() -> None:
     rows = settings_section()
     first_cells = {name for row in rows for name in re.findall(r"`([A-Z0-9_]+)`", row.split("|")[1])}
     words = {name for row in rows for name in re.findall(r"`([A-Z0-9]+(?:_[A-Z0-9]+)+)`", row)}
-    assert first_cells | words == names_of_settings()
+    assert first_cells | words == list_setting_names()
 
 
 def test_the_example_file_names_every_setting_and_can_be_used_as_it_is(env: Environment) -> None:
     text = (ROOT / ".env.example").read_text()
-    assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|^[A-Z]+(?==)", text, re.MULTILINE)) == names_of_settings()
+    assert set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b|^[A-Z]+(?==)", text, re.MULTILINE)) == list_setting_names()
     assert env.read(text) == unread()

@@ -62,9 +62,8 @@ class SignedHandles:
     def from_handle(self, handle: str, subject: str) -> str:
         """Reject every wrong handle on the same path, without a request to the upstream."""
         encoded, signature = handle[:-_SIGNATURE_CHARS], handle[-_SIGNATURE_CHARS:]
-        if not self._signer.verify_signature(_build_signed_text(encoded, subject), signature) or not _is_canonical(
-            signature
-        ):
+        is_signed = self._signer.verify_signature(_build_signed_text(encoded, subject), signature)
+        if not is_signed or not _is_canonical(signature):
             raise ConversationNotFound("not this caller's handle")
         return _from_base64url(encoded).decode()
 

@@ -2,6 +2,8 @@
 
 from typing import assert_never
 
+from pydantic import SecretStr
+
 from gateway.backends.base import Backend
 from gateway.backends.classic.backend import ClassicBackend
 from gateway.backends.http_client import UpstreamClient
@@ -16,33 +18,29 @@ _OPENAI_SCOPE = "https://cognitiveservices.azure.com/.default"
 
 def create_backend(settings: Settings) -> Backend:
     """Create it for settings in which nothing is missing (`describe_missing_setting`)."""
-    endpoint = settings.upstream_endpoint
-    assert endpoint
     agent_id, deployment = str(settings.azure_ai_agent_id), str(settings.azure_openai_deployment_name)
+    pool_size = settings.conversation_pool_size
     match settings.upstream_kind:
         case "foundry":
-            client = _create_client(settings, endpoint, _create_bearer_auth(settings, endpoint, _AGENTS_SCOPE))
-            return ResponsesBackend(client, FoundryAgent(agent_id), settings.conversation_pool_size)
+            return ResponsesBackend(_create_client(settings, _AGENTS_SCOPE), FoundryAgent(agent_id), pool_size)
         case "classic":
-            client = _create_client(settings, endpoint, _create_bearer_auth(settings, endpoint, _AGENTS_SCOPE))
-            return ClassicBackend(client, agent_id)
+            return ClassicBackend(_create_client(settings, _AGENTS_SCOPE), agent_id)
         case "openai":
-            client = _create_client(settings, endpoint, _create_openai_auth(settings, endpoint))
-            return ResponsesBackend(client, Deployment(deployment), settings.conversation_pool_size)
+            client = _create_client(settings, _OPENAI_SCOPE, settings.azure_openai_api_key)
+            return ResponsesBackend(client, Deployment(deployment), pool_size)
         case kind:
             assert_never(kind)
 
 
-def _create_client(settings: Settings, endpoint: str, auth: UpstreamAuth) -> UpstreamClient:
-    return UpstreamClient(endpoint, auth, settings.upstream_idle_timeout_s)
+def _create_client(settings: Settings, scope: str, key: SecretStr | None = None) -> UpstreamClient:
+    """`scope`: of the token, if there is no key."""
+    endpoint = settings.upstream_endpoint
+    assert endpoint
+    return UpstreamClient(endpoint, _create_auth(settings, endpoint, scope, key), settings.upstream_idle_timeout_s)
 
 
-def _create_openai_auth(settings: Settings, endpoint: str) -> UpstreamAuth:
-    if key := settings.azure_openai_api_key:
+def _create_auth(settings: Settings, endpoint: str, scope: str, key: SecretStr | None) -> UpstreamAuth:
+    if key:
         return ApiKeyAuth(key.get_secret_value())
-    return _create_bearer_auth(settings, endpoint, _OPENAI_SCOPE)
-
-
-def _create_bearer_auth(settings: Settings, endpoint: str, scope: str) -> UpstreamAuth:
     credential = create_credential(endpoint, settings.azure_client_id)
     return BearerAuth(credential, scope, plain_http=is_loopback(endpoint))

@@ -22,12 +22,7 @@ from gateway.telemetry import locate_error
 
 _log = logging.getLogger(__name__)
 
-_INVALID_ANSWER_ERRORS = (
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-)  # azure-identity takes any answer on trust
+_INVALID_ANSWER_ERRORS = (ValueError, LookupError, TypeError, AttributeError)  # azure-identity checks no answer
 _CONNECTION_ERRORS = (ServiceRequestError, ServiceResponseError, OSError)
 _ATTEMPTS = 3
 _IDENTITY_OPTIONS: dict[str, Any] = {

@@ -1,6 +1,5 @@
 """The native contract of `POST /api/chat`: metadata · chunk · done · error, or one JSON answer."""
 
-import json
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Annotated, Any, assert_never
@@ -67,13 +66,13 @@ class NativeEncoder:
                 return _CHUNK % encode_basestring_ascii(text).encode("ascii")  # 8 × as fast as json.dumps
             case RunStarted(thread_id):
                 ids = {"conversation_id": self._turn.conversation_id, "thread_id": thread_id}
-                return _encode_event({"type": "metadata", **ids})
+                return encode_frame({"type": "metadata", **ids})
             case RunCompleted():
-                return _encode_event(
+                return encode_frame(
                     {"type": "done", "full_response": "".join(self._text_parts), **_build_ending_fields(event)}
                 )
             case RunFailed():
-                return _encode_event({"type": "error", **_build_error_fields(event), "request_id": self._request_id})
+                return encode_frame({"type": "error", **_build_error_fields(event), "request_id": self._request_id})
             case _:
                 assert_never(event)
 
@@ -112,10 +111,6 @@ class JsonAnswer:
             **self._ending,
             "is_new_conversation": self._turn.thread_id is None,
         }
-
-
-def _encode_event(event: dict[str, Any]) -> bytes:
-    return encode_frame(json.dumps(event).encode("ascii"))
 
 
 def _build_ending_fields(event: RunCompleted) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, RootModel
 
+from gateway.events import FinishReason
 from gateway.protocols.native import CancelRequest, ChatRequest, MessageRequest
 from gateway.web.problems import Problem
-
-FinishReason = Literal["stop", "length", "content_filter"]
 
 
 class Usage(BaseModel):

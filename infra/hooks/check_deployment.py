@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from gateway.backends import describe_missing_setting  # noqa: E402  found by the line above
-from gateway.settings import VAULT_REFERENCE, Settings, SettingsError, read_settings  # noqa: E402
+from gateway.settings import VAULT_REFERENCE, SettingsError, list_setting_names, read_settings  # noqa: E402
 from gateway.settings_access import GUID  # noqa: E402
 
 _PARAMETERS = ROOT / "infra/chat-api.parameters.json"
@@ -69,7 +69,7 @@ def expand_parameters(environment: Mapping[str, str]) -> dict[str, str]:
 
 def container_environment(deployment: Mapping[str, str]) -> dict[str, str]:
     """Exactly the variables that chat-api.bicep sets from settings (tests/test_bicep.py compares the two)."""
-    names = {*map(str.upper, Settings.model_fields), "CONVERSATION_STOCK"}  # the former name of CONVERSATION_POOL_SIZE
+    names = list_setting_names()
     container = {name: value for name, value in deployment.items() if name in names}
     if deployment.get("AZURE_AI_AGENT_ID"):
         container = {name: value for name, value in container.items() if not name.startswith("AZURE_OPENAI_")}

@@ -22,7 +22,10 @@ class Identity(Protocol):
 
 
 def unauthenticated_error(cause: str, *, given: bool = True) -> Unauthenticated:
-    """Create the error with its challenge; `given`: there was something to check. https://www.rfc-editor.org/rfc/rfc6750#section-3"""
+    """Create the error with its challenge; `given`: there was something to check.
+
+    https://www.rfc-editor.org/rfc/rfc6750#section-3
+    """
     challenge = f'{_CHALLENGE}, error="invalid_token"' if given else _CHALLENGE
     return Unauthenticated(cause, headers={"www-authenticate": challenge})
 

@@ -21,9 +21,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 class ClassicRun:
     def __init__(self) -> None:
-        self.retry_after_s: float | None = (
-            None  # `Retry-After` of the HTTP response, used if the run itself is rate-limited later
-        )
+        self.retry_after_s: float | None = None
+        """`Retry-After` of the HTTP response, used if the run itself is rate-limited later."""
         self._surrogates = Surrogates()
         self._messages_with_text: set[object] = set()
         self._incomplete_reason: FinishReason | None = None

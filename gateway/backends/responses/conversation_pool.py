@@ -31,9 +31,8 @@ class ConversationPool:
     def refill(self) -> None:
         """Create what is missing, in the background: no request waits for it."""
         while len(self._prepared) < self._size:
-            self._prepared.append(
-                (time.monotonic(), asyncio.create_task(self._try_create(), context=self._background_context))
-            )
+            task = asyncio.create_task(self._try_create(), context=self._background_context)
+            self._prepared.append((time.monotonic(), task))
 
     async def take(self) -> str | None:
         """Return a prepared conversation, None if there is none. Waits for one that is just being created."""

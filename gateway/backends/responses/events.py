@@ -28,13 +28,15 @@ _FINISH_REASONS: dict[str, FinishReason] = {"max_output_tokens": "length", "cont
 
 
 class ResponseRun:
-    """A response's stream so far. `thread_id` None: the response's own id continues the conversation."""
+    """A response's stream so far.
+
+    `thread_id` None: the response's own id continues the conversation. `retry_after_s`: `Retry-After` of the HTTP
+    response, used if the run itself is rate-limited later.
+    """
 
     def __init__(self, thread_id: str | None, retry_after_s: float | None = None) -> None:
         self._thread_id = thread_id
-        self._retry_after_s = (
-            retry_after_s  # `Retry-After` of the HTTP response, used if the run itself is rate-limited later
-        )
+        self._retry_after_s = retry_after_s
         self._started = False
         self._surrogates = Surrogates()
         self._current_item: object = None
