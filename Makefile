@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
+AGENT_SERVER := .venv-agent-server
+
 .PHONY: help install run test check soak bench bench-cold screenshots lock
 
 help: ## this list
@@ -17,6 +19,12 @@ install: .venv/installed ## make .venv with what the service and its tests need
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(AGENT_SERVER)/installed: tests/agent_server/requirements.txt
+	@$(PYTHON) -m venv $(AGENT_SERVER)
+	@echo "installing Microsoft's server of the Responses protocol into $(AGENT_SERVER), for the tests"
+	@$(AGENT_SERVER)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/agent_server/requirements.txt
+	@touch $@
+
 run: install ## the service; without Azure settings, against the local emulator (TRACE=1 prints spans)
 	@$(BIN)/python -m scripts.run_local
 
@@ -26,7 +34,7 @@ check: install ## format, lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: check ## check, then all tests
+test: check $(AGENT_SERVER)/installed ## check, then all tests
 	@$(BIN)/pytest -n 3 --dist loadfile
 
 soak: install ## ten minutes of mixed streams, faults and disconnects: no lies, no leaks
@@ -46,3 +54,5 @@ lock: install ## compile the exact, hashed requirements from pyproject.toml
 		--custom-compile-command "make lock" -o requirements.txt
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes -q \
 		--custom-compile-command "make lock" -c requirements.txt -o requirements-dev.txt
+	@$(BIN)/uv pip compile tests/agent_server/requirements.in --universal --python-version 3.11 --generate-hashes -q \
+		--custom-compile-command "make lock" -o tests/agent_server/requirements.txt

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
@@ -16,9 +17,9 @@ from gateway.server import drain_on_signals, remember_connection
 from gateway.settings import Settings, read_settings
 from gateway.telemetry import configure_logs
 from gateway.turns.chat_service import ChatService
-from gateway.web.middleware import AccessMiddleware, Cors, ErrorMiddleware, RequestIds, SecurityHeaders
+from gateway.web.middleware import AccessMiddleware, CommonHeaders, Cors, ErrorMiddleware
 from gateway.web.openapi import add_openapi_document
-from gateway.web.problems import add_problem_handlers
+from gateway.web.problems import answer_routing_error
 from gateway.web.routes import Routes
 from gateway.web.turn_response import answer_client_disconnect
 
@@ -61,8 +62,7 @@ def create_app(
         openapi_url="/openapi.json" if settings.docs else None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours: telemetry/
         middleware=[
-            Middleware(SecurityHeaders),
-            Middleware(RequestIds),
+            Middleware(CommonHeaders),
             _create_cors(settings),
             Middleware(ErrorMiddleware),
             Middleware(AccessMiddleware, access_control=access_control, easy_auth=settings.auth == "easyauth"),
@@ -73,7 +73,7 @@ def create_app(
         from gateway.page import create_page_routes  # noqa: PLC0415  off in production: nothing of it is loaded
 
         app.router.routes.extend(create_page_routes())
-    add_problem_handlers(app)
+    app.add_exception_handler(HTTPException, answer_routing_error)
     app.add_exception_handler(ClientDisconnect, answer_client_disconnect)
     add_openapi_document(app)
     return app

@@ -1,20 +1,40 @@
-"""What happens in a turn: the vocabulary that backends and protocols share. Imports only errors.py."""
+"""What happens in a turn: the vocabulary that backends and protocols share. Imports only errors.py.
+
+Upstream, a conversation is a `Thread`; a caller holds its `Handle`. `access/handles.py` translates.
+"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NewType
 
-from gateway.errors import BY_CODE, GatewayError
+from gateway.errors import GatewayError
 
 FinishReason = Literal["stop", "length", "content_filter"]
+
+ThreadId = NewType("ThreadId", str)
+"""An upstream's id of a conversation, or of the newest response of a chain. Its prefix means nothing."""
+Handle = NewType("Handle", str)
+"""What a caller holds: `thread_id` in the contract. Opaque, and not checked before `from_handle` took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A conversation upstream. `is_chain`: the upstream keeps responses alone, and `id` is the newest one's."""
+
+    id: ThreadId
+    is_chain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn's input. `thread_id` is the upstream's id, None for a new conversation."""
+    """A turn's input. `thread`: the conversation that it continues, None for a new one."""
 
     message: str
-    thread_id: str | None
+    thread: Thread | None
     conversation_id: str
+
+    @property
+    def thread_id(self) -> ThreadId | None:
+        return self.thread.id if self.thread else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +46,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """A start: always first, exactly once. `thread_id` is the upstream's id; after `run_turn` the caller's handle."""
+    """A backend's start: always first, exactly once. `run_id` is the upstream's, "" if it gave none."""
 
-    thread_id: str
+    thread: Thread
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStarted:
+    """A caller's start, instead of RunStarted: `thread_id` is the handle that continues the conversation."""
+
+    thread_id: Handle
     run_id: str
 
 
@@ -49,20 +77,12 @@ class RunCompleted:
 
 @dataclass(frozen=True, slots=True)
 class RunFailed:
-    """An end, instead of RunCompleted. `message` is the public one; `code` is from `errors.py`."""
+    """An end, instead of RunCompleted."""
 
-    code: str
-    message: str
-    retryable: bool
-    retry_after_s: float | None
+    error: GatewayError
 
 
 BackendEvent = RunStarted | TextDelta | RunCompleted
-Event = BackendEvent | RunFailed
-
-
-def error_from_event(failed: RunFailed) -> GatewayError:
-    """Return the error that a RunFailed was made of, for the JSON mode, where it is a status."""
-    return BY_CODE[failed.code](
-        public_message=failed.message, retryable=failed.retryable, retry_after_s=failed.retry_after_s
-    )
+"""What a backend yields. It raises instead of a RunFailed."""
+Event = TurnStarted | TextDelta | RunCompleted | RunFailed
+"""What a caller gets: TurnStarted, any TextDelta, then exactly one RunCompleted or RunFailed."""

@@ -7,6 +7,7 @@ import pytest
 from emulator.app import create_app
 from gateway.settings import list_setting_names
 from tests.support.servers import serving
+from tests.support.upstreams import AGENT_SERVER, ON_EMULATOR, Upstream, serving_agent_server
 
 
 @pytest.fixture(autouse=True)
@@ -20,3 +21,17 @@ def emulator() -> Iterator[str]:
     """The base URL of an emulator that answers as fast as it can."""
     with serving(create_app(pace=0)) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def agent_server() -> Iterator[str]:
+    """The base URL of Microsoft's own server of the Responses protocol."""
+    with serving_agent_server() as url:
+        yield url
+
+
+@pytest.fixture(params=[*ON_EMULATOR, AGENT_SERVER])
+def upstream(request: pytest.FixtureRequest) -> Upstream:
+    """Each of them, one after the other."""
+    source = AGENT_SERVER if request.param == AGENT_SERVER else "emulator"
+    return Upstream(request.param, request.getfixturevalue(source))

@@ -4,9 +4,9 @@ import asyncio
 from typing import cast
 
 from gateway.backends.http_client import UpstreamClient
-from gateway.backends.responses.backend import FoundryAgent, ResponsesBackend
+from gateway.backends.responses.conversations import Conversations
 from gateway.errors import UpstreamUnavailable
-from gateway.events import Turn
+from gateway.events import ThreadId, Turn
 
 
 class Locked:
@@ -16,9 +16,9 @@ class Locked:
 
 def test_one_given_up_while_its_run_lasts_leaves_the_run_alone() -> None:
     async def given_up() -> asyncio.Future[None]:
-        backend = ResponsesBackend(cast("UpstreamClient", Locked()), FoundryAgent("agent"), pool_size=0)
+        conversations = Conversations(cast("UpstreamClient", Locked()), can_chain=False, pool_size=0)
         over = asyncio.get_running_loop().create_future()
-        writing = asyncio.create_task(backend._write_label("conv_1", Turn("Hi", None, "c"), over))
+        writing = asyncio.create_task(conversations._write_label(ThreadId("conv_1"), Turn("Hi", None, "c"), over))
         await asyncio.sleep(0)
         assert not writing.done()
         writing.cancel()

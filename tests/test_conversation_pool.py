@@ -3,15 +3,16 @@
 import asyncio
 
 from gateway.backends.responses.conversation_pool import ConversationPool
+from gateway.events import ThreadId
 
 
 def test_one_that_is_being_created_goes_back_to_the_pool_if_its_waiter_is_cancelled() -> None:
     async def closed_early() -> list[str]:
         may_go_on, dropped = asyncio.Event(), list[str]()
 
-        async def make() -> str:
+        async def make() -> ThreadId:
             await may_go_on.wait()
-            return "conv_1"
+            return ThreadId("conv_1")
 
         async def drop(thread_id: str) -> None:
             dropped.append(thread_id)

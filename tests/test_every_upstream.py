@@ -1,24 +1,22 @@
-"""One contract, three upstreams: the same behaviour whichever answers."""
+"""One contract, four upstreams: the same behaviour whichever answers."""
 
 import re
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import httpx
 import pytest
 
 from gateway.settings import Settings
-from tests.support.callers import calling, chat, classic, foundry, openai, text_of
+from tests.support.callers import calling, chat, classic, foundry, text_of
+from tests.support.upstreams import AGENT_SERVER, ON_EMULATOR, Upstream
 
-UPSTREAMS: dict[str, Callable[..., Settings]] = {"foundry": foundry, "classic": classic, "openai": openai}
-
-each_upstream = pytest.mark.parametrize("settings_for", UPSTREAMS.values(), ids=UPSTREAMS.keys())
 SettingsFor = Callable[..., Settings]
 
 
-@each_upstream
-def test_an_answer_is_streamed(emulator: str, settings_for: SettingsFor) -> None:
-    with calling(settings_for(emulator)) as client:
+def test_an_answer_is_streamed(upstream: Upstream) -> None:
+    with calling(upstream.settings()) as client:
         events = chat(client, "Good morning", conversation_id="c-1")
     kinds = [event["type"] for event in events]
     assert (kinds[0], kinds[-1]) == ("metadata", "done")
@@ -30,9 +28,8 @@ def test_an_answer_is_streamed(emulator: str, settings_for: SettingsFor) -> None
     assert events[-1]["usage"]["total_tokens"] > 0
 
 
-@each_upstream
-def test_the_second_turn_knows_the_first(emulator: str, settings_for: SettingsFor) -> None:
-    with calling(settings_for(emulator)) as client:
+def test_the_second_turn_knows_the_first(upstream: Upstream) -> None:
+    with calling(upstream.settings()) as client:
         first = chat(client, "My name is Ada")
         second = chat(client, "Who am I?", thread_id=first[0]["thread_id"])
         third = client.post(
@@ -43,22 +40,28 @@ def test_the_second_turn_knows_the_first(emulator: str, settings_for: SettingsFo
     assert third["is_new_conversation"] is False
 
 
-@each_upstream
-def test_an_unknown_thread_is_not_found(emulator: str, settings_for: SettingsFor) -> None:
-    with calling(settings_for(emulator)) as client:
-        for thread_id in ("conv_unknown", "thread_unknown", "resp_unknown", "x"):
+def test_an_unknown_thread_is_not_found(upstream: Upstream) -> None:
+    with calling(upstream.settings()) as client:
+        for thread_id in ("conv_unknown", "thread_unknown", "resp_unknown", "chain-resp_unknown", "x"):
             answer = client.post("/api/chat", json={"message": "hi", "thread_id": thread_id})
             assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found"), answer.text
-    assert [text for text in httpx.get(f"{emulator}/_seen").json()["messages"] if text == "hi"] == []
+    if upstream.name != AGENT_SERVER:
+        assert [text for text in httpx.get(f"{upstream.url}/_seen").json()["messages"] if text == "hi"] == []
 
 
-@each_upstream
-def test_the_label_is_stored_with_the_conversation(emulator: str, settings_for: SettingsFor) -> None:
-    with calling(settings_for(emulator)) as client:
-        chat(client, "hi", conversation_id="label-7")
-    bodies = [request["body"] for request in httpx.get(f"{emulator}/_seen").json()["requests"]]
-    labels = [labels_of(body) for body in bodies if isinstance(body, dict)]
-    assert labels.count(["label-7"]) == 1
+def test_the_label_is_stored_with_the_conversation(upstream: Upstream) -> None:
+    with calling(upstream.settings()) as client:
+        thread_id = chat(client, "hi", conversation_id="label-7")[0]["thread_id"]
+    assert stored_labels(upstream, thread_id) == ["label-7"]
+
+
+def stored_labels(upstream: Upstream, thread_id: str) -> list[str]:
+    """Every label in what the upstream got; from Microsoft's server, in what it keeps."""
+    if upstream.name == AGENT_SERVER:
+        path = f"/openai/v1/responses/{thread_id.removeprefix('chain-')}"
+        return labels_of(httpx.get(upstream.url + path).json())
+    bodies = [request["body"] for request in httpx.get(f"{upstream.url}/_seen").json()["requests"]]
+    return [label for body in bodies if isinstance(body, dict) for label in labels_of(body)]
 
 
 def labels_of(body: dict[str, Any]) -> list[str]:
@@ -86,11 +89,18 @@ FAULTS = {
 }
 
 
-@each_upstream
-@pytest.mark.parametrize("order", FAULTS)
-def test_trouble_has_the_same_code_and_words(emulator: str, settings_for: SettingsFor, order: str) -> None:
+ON_AGENT_SERVER = ("[fail]", "[quota]", "[expired]", "[function]", "[approval]")
+"""What an agent can do there: the others are of the layers around it."""
+
+
+@pytest.mark.parametrize(
+    ("upstream", "order"),
+    [*product(ON_EMULATOR, FAULTS), *product([AGENT_SERVER], ON_AGENT_SERVER)],
+    indirect=["upstream"],
+)
+def test_trouble_has_the_same_code_and_words(upstream: Upstream, order: str) -> None:
     code, status = FAULTS[order]
-    with calling(settings_for(emulator)) as client:
+    with calling(upstream.settings()) as client:
         answer = client.post("/api/chat", json={"message": f"please {order}"})
         said = answer.json() if answer.status_code != 200 else None
         if said is None:
@@ -103,9 +113,8 @@ def test_trouble_has_the_same_code_and_words(emulator: str, settings_for: Settin
             assert answer.status_code == status
 
 
-@each_upstream
-def test_ready_says_yes(emulator: str, settings_for: SettingsFor) -> None:
-    with calling(settings_for(emulator)) as client:
+def test_ready_says_yes(upstream: Upstream) -> None:
+    with calling(upstream.settings()) as client:
         assert client.get("/ready").json() == {"status": "ready"}
 
 
@@ -131,11 +140,11 @@ def test_a_missing_agent_is_named_by_ready_and_chat(emulator: str, agent: str, s
         assert (answer.status_code, answer.json()["code"]) == (502, "agent_not_found")
 
 
-def test_the_same_bytes_ids_and_words_apart(emulator: str) -> None:
+def test_the_same_bytes_ids_and_words_apart(emulator: str, agent_server: str) -> None:
     ids = re.compile(r'"(thread_id|timestamp|request_id)": "[^"]*"|"usage": \{[^}]*\}')
     said = set()
-    for settings_for in UPSTREAMS.values():
-        with calling(settings_for(emulator)) as client:
+    for upstream in (*(Upstream(name, emulator) for name in ON_EMULATOR), Upstream(AGENT_SERVER, agent_server)):
+        with calling(upstream.settings()) as client:
             native = client.post("/api/chat", json={"message": "[echo] the same", "conversation_id": "c"}).text
             simple = client.post("/api/v1/chat/stream", json={"message": "[echo] the same"}).text
         said.add((ids.sub("<id>", native), simple))

@@ -1,6 +1,8 @@
 """In which conversation: a `thread_id` is its owner's alone, with every way to sign in and with none."""
 
 import base64
+import re
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -8,8 +10,10 @@ import pytest
 from gateway.access.handles import create_handles
 from gateway.access.identity.entra import Entra
 from gateway.app import create_app
+from gateway.errors import ConversationNotFound
+from gateway.events import Handle, Thread, ThreadId
 from gateway.settings import Settings
-from tests.support.callers import calling_app, chat, classic, foundry, text_of, unread
+from tests.support.callers import calling_app, chat, classic, foundry, openai, text_of, unread
 from tests.support.entra_tenant import TENANT, Tenant, a_tenant
 from tests.test_authentication import EASY, ENTRA, KEY, KEYS, SIGNING, Headers, ask, bearer, easy
 from tests.test_request_body import refused
@@ -59,7 +63,7 @@ def bad_handles(own: str) -> list[str]:
 def signed_for(settings: Settings, mode: str, upstream_id: str) -> str:
     """A right handle for ann, of a conversation that the upstream does not know."""
     subject = {"entra": f"entra:{TENANT}/person-1", "key": "key:ann", "easyauth": "easyauth:aad/ann"}[mode]
-    return create_handles(settings).to_handle(upstream_id, subject)
+    return create_handles(settings).to_handle(Thread(ThreadId(upstream_id)), subject)
 
 
 def test_without_sign_in_a_handle_is_a_capability(emulator: str) -> None:
@@ -121,3 +125,75 @@ def test_no_route_that_takes_a_thread_id_forgets_to_ask_whose_it_is(emulator: st
                 assert refused(answer) == (404, "conversation_not_found"), path
                 asked.append(path)
     assert {"/api/chat", "/api/chat/cancel"} <= set(asked)
+
+
+OLD = {
+    "conv_68b1f0a2c9d88190a3": (
+        "Y29udl82OGIxZjBhMmM5ZDg4MTkwYTM5jplWrnkoOi4dACk-TLrzTwPH8oV50dIQB7eqALmgNE",
+        "Y29udl82OGIxZjBhMmM5ZDg4MTkwYTMuBFptr1vwHBlAzvqL9MkzeR-3x0jbHTgENdjKRXsyac",
+    ),
+    "thread_AbC123": (
+        "dGhyZWFkX0FiQzEyMwmnfa2N5pzq9FQm9TYVXCQsw_DqXwRXrdF-MNDbBBXzE",
+        "dGhyZWFkX0FiQzEyMwempiwAoY8tKjdKyZL2RWf1yaJCwa5A7cvscL-K0gO8M",
+    ),
+    "resp_02ce8deeb6197db2": (
+        "cmVzcF8wMmNlOGRlZWI2MTk3ZGIyyAZDYhhU_CmGUyT7igYY4sKMNpM1xWKO_k5T0Mfd0gI",
+        "cmVzcF8wMmNlOGRlZWI2MTk3ZGIysvwIEq7JsHD1zhFpU6ojZCFXBf7rkNDgpNEj37Asz1M",
+    ),
+}
+"""Upstream ids, and their handles as the version before markers signed them with SIGNING: for "", for `key:ann`."""
+
+
+@pytest.mark.parametrize("upstream_id", OLD)
+@pytest.mark.parametrize("settings_for", [foundry, classic, openai])
+def test_handles_of_the_version_before_stay_valid(settings_for: Callable[..., Settings], upstream_id: str) -> None:
+    is_chain = upstream_id.startswith("resp_") and settings_for is openai
+    expected = Thread(ThreadId(upstream_id), is_chain)
+    raw = create_handles(settings_for("http://127.0.0.1:9"))
+    assert raw.from_handle(Handle(upstream_id), "") == expected
+    signed = create_handles(settings_for("http://127.0.0.1:9", conversation_keys=SIGNING))
+    for subject, handle in zip(("", "key:ann"), OLD[upstream_id], strict=True):
+        assert signed.from_handle(Handle(handle), subject) == expected
+        with pytest.raises(ConversationNotFound):
+            signed.from_handle(Handle(handle), "key:ben")
+
+
+IDS = [
+    *("conv_1", "thread_1", "resp_1", "caresp_1", "chain-resp_1", "conversation-1", "chain-", "conversation-chain-x"),
+    *("_", "-", "0", "x" * 60),
+]
+
+
+@pytest.mark.parametrize("keys", [{}, {"conversation_keys": SIGNING}], ids=["raw", "signed"])
+@pytest.mark.parametrize("upstream_id", IDS)
+def test_no_prefix_of_an_id_decides_what_a_handle_names(upstream_id: str, keys: dict[str, str]) -> None:
+    handles = create_handles(openai("http://127.0.0.1:9", **keys))
+    for thread in (Thread(ThreadId(upstream_id)), Thread(ThreadId(upstream_id), is_chain=True)):
+        handle = handles.to_handle(thread, "key:ann")
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,200}", handle)
+        assert handles.from_handle(handle, "key:ann") == thread
+    for settings_for in (foundry, classic):
+        elsewhere = create_handles(settings_for("http://127.0.0.1:9", **keys))
+        thread = Thread(ThreadId(upstream_id))
+        assert elsewhere.from_handle(elsewhere.to_handle(thread, ""), "") == thread
+        with pytest.raises(ConversationNotFound):
+            elsewhere.from_handle(handle, "key:ann")
+
+
+def test_the_handle_of_a_conversation_is_the_upstreams_id_and_that_of_a_chain_has_a_marker() -> None:
+    handles = create_handles(openai("http://127.0.0.1:9"))
+    assert handles.to_handle(Thread(ThreadId("conv_1")), "") == "conv_1"
+    assert handles.to_handle(Thread(ThreadId("caresp_1"), is_chain=True), "") == "chain-caresp_1"
+    for marker in ("chain-", "conversation-"):
+        with pytest.raises(ConversationNotFound):
+            handles.from_handle(Handle(marker), "")
+
+
+def test_a_server_whose_ids_begin_with_anything_remembers(agent_server: str) -> None:
+    with calling_app(create_app(openai(agent_server, **KEY))) as client:
+        ann = {"x-api-key": KEYS["ann"]}
+        first = client.post("/api/chat", json={"message": "My name is Ada", "stream": False}, headers=ann).json()
+        second = ask(client, ann, message="Who am I?", thread_id=first["thread_id"]).json()
+        assert base64.urlsafe_b64decode(first["thread_id"][:-43] + "==").startswith(b"chain-caresp_")
+        assert "My name is Ada" in second["response"]
+        assert refused(ask(client, {"x-api-key": KEYS["ben"]}, thread_id=second["thread_id"]))[0] == 404

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from gateway.errors import BY_CODE
 from gateway.telemetry.logs import JsonFormatter
 from gateway.telemetry.names import UNITS
 from tests.support.application_insights import Insights
 from tests.support.callers import calling, chat, foundry
 from tests.support.environment import ROOT
+from tests.support.error_classes import error_classes
 from tests.support.servers import serving
 
 QUERIES = {path.stem: path.read_text("utf-8") for path in sorted((ROOT / "infra/queries").glob("*.kql"))}
@@ -91,7 +91,7 @@ def test_queries_use_the_columns_of_their_table(name: str) -> None:
 
 
 def test_the_alert_on_errors_knows_every_code_that_is_not_the_callers_fault() -> None:
-    ours = {code for code, error in BY_CODE.items() if error.status >= 500} | {"upstream_rate_limited"}
+    ours = {error.code for error in error_classes() if error.status >= 500} | {"upstream_rate_limited"}
     (listed,) = re.findall(r"ending in \(([^)]*)\)", QUERIES["alert_errors"])
     assert set(re.findall(r'"(\w+)"', listed)) == ours
     assert 'ending"] == "upstream_denied"' in QUERIES["alert_denied"]

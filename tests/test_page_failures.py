@@ -5,8 +5,9 @@ from collections.abc import AsyncGenerator, Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
+from gateway.backends.base import Backend
 from gateway.errors import UpstreamUnavailable
-from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Turn
+from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Thread, ThreadId, Turn
 from tests.support.browsers import Visit, browsing, chatting, page_of, visiting
 from tests.support.callers import unread
 from tests.support.servers import serving
@@ -18,7 +19,7 @@ def browser() -> Iterator[Browser]:
         yield opened
 
 
-class Failing:
+class Failing(Backend):
     """Breaks off in the first two turns: before any text, then after some. The third succeeds."""
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Failing:
 
     async def answer(self, turn: Turn) -> AsyncGenerator[list[BackendEvent]]:
         self.turns.append(turn)
-        yield [RunStarted(f"thread-{len(self.turns)}", "run")]
+        yield [RunStarted(Thread(ThreadId(f"thread-{len(self.turns)}")), "run")]
         if len(self.turns) > 1:
             yield [TextDelta("Half an answer")]
         if len(self.turns) < 3:
@@ -34,9 +35,6 @@ class Failing:
         yield [RunCompleted("stop", None)]
 
     async def check(self) -> None: ...
-    async def cancel(self, thread_id: str) -> bool:
-        return False
-
     async def warm(self) -> None: ...
     async def aclose(self) -> None: ...
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from gateway.app import create_app
-from gateway.events import BackendEvent, RunStarted, TextDelta, Turn
+from gateway.backends.base import Backend
+from gateway.events import BackendEvent, RunStarted, TextDelta, Thread, ThreadId, Turn
 from gateway.settings import Settings
 from gateway.telemetry import configure_logs
 from tests.support.callers import calling, calling_app, classic, foundry, openai, unread
@@ -149,12 +150,14 @@ def test_what_a_refused_request_said_is_not_repeated(
     assert MARK not in logs.getvalue()
 
 
-class Buggy:
+class Buggy(Backend):
     """Raises the person's words, in the place that the message names."""
+
+    abilities = frozenset({"cancel"})
 
     async def answer(self, turn: Turn) -> AsyncGenerator[list[BackendEvent]]:
         if "later" in turn.message:
-            yield [RunStarted("t", "r"), TextDelta("x")]
+            yield [RunStarted(Thread(ThreadId("t")), "r"), TextDelta("x")]
         if "task" in turn.message:
             asyncio.get_running_loop().call_soon(self._raise, turn.message)
             self.forgotten = asyncio.create_task(self._fail(turn.message))
@@ -171,7 +174,7 @@ class Buggy:
     async def check(self) -> None:
         self._raise(SAID)
 
-    async def cancel(self, thread_id: str) -> bool:
+    async def cancel(self, thread: Thread) -> None:
         raise ValueError(SAID)
 
     async def warm(self) -> None: ...

@@ -42,6 +42,8 @@ HOSTILE: list[tuple[bytes, dict[str, str], tuple[int, str]]] = [
     (b'{"message": 1}', JSON, (422, "invalid_request")),
     (b'{"message": ["hi"]}', JSON, (422, "invalid_request")),
     (b'{"message": "a\\u0000b"}', JSON, (422, "invalid_request")),
+    (b'{"message": "hi", "conversation_id": "a\\u0000b"}', JSON, (422, "invalid_request")),
+    (b'{"message": "hi", "thread_id": "a\\u0000b"}', JSON, (404, "conversation_not_found")),
     (b'{"message": "hi", "stream": "yes"}', JSON, (422, "invalid_request")),
     (b'{"message": "hi", "thread_id": 7}', JSON, (422, "invalid_request")),
     (b'{"message": "hi", "conversation_id": "' + b"c" * 201 + b'"}', JSON, (422, "invalid_request")),

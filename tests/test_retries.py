@@ -14,7 +14,7 @@ from azure.core.rest import AsyncHttpResponse, HttpRequest
 from gateway.backends.http_client import UpstreamClient
 from gateway.backends.responses.backend import FoundryAgent, ResponsesBackend
 from gateway.backends.upstream_auth import Policy
-from gateway.events import RunCompleted, Turn
+from gateway.events import Handle, RunCompleted, Turn
 from gateway.settings import Settings
 from gateway.turns.run_turn import TurnTimeout, run_turn
 from tests.support.callers import calling, chat, classic, foundry, openai, text_of
@@ -137,6 +137,11 @@ async def _last_event(url: str, sign_in: BeforeTheSecondTry) -> object:
     upstream = UpstreamClient(url, sign_in, 5)
     backend = ResponsesBackend(upstream, FoundryAgent("agent"), pool_size=0)
     try:
-        return [batch async for batch in run_turn(backend, Turn("hi", None, "c"), TurnTimeout(10))][-1][-1]
+        return [
+            batch
+            async for batch in run_turn(
+                backend, Turn("hi", None, "c"), TurnTimeout(10), lambda thread: Handle(thread.id)
+            )
+        ][-1][-1]
     finally:
         await backend.aclose()

@@ -73,10 +73,18 @@ def test_where_there_are_no_conversations_responses_are_chained() -> None:
         other = chat(client, "Hello")
         assert asked(emulator) == ["POST responses"]
         lost = client.post("/api/chat", json={"message": "hi", "thread_id": "resp_unknown"})
-    assert first[0]["thread_id"].startswith("resp_")
+    assert first[0]["thread_id"].startswith("chain-resp_")
     assert second[0]["thread_id"] not in (first[0]["thread_id"], other[0]["thread_id"])
     assert "My name is Ada" in text_of(second)
     assert lost.json()["code"] == "conversation_not_found"
+
+
+def test_where_there_are_no_conversations_none_is_continued() -> None:
+    """Microsoft's own server of the protocol takes any id, answers, and remembers nothing of it."""
+    with serving(create_emulator(pace=0, conversations=False)) as emulator, calling(openai(emulator)) as client:
+        lost = client.post("/api/chat", json={"message": "hi", "thread_id": "conv_1"})
+        assert (lost.status_code, lost.json()["code"]) == (404, "conversation_not_found")
+        assert asked(emulator) == ["POST conversations"]
 
 
 def test_a_prepared_conversation_is_used_once(emulator: str) -> None:

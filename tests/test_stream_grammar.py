@@ -11,8 +11,8 @@ from gateway.backends.base import Backend
 from gateway.backends.classic.backend import ClassicBackend
 from gateway.backends.http_client import UpstreamClient, UpstreamStream
 from gateway.backends.responses.backend import Deployment, FoundryAgent, ResponsesBackend
-from gateway.errors import GatewayError
-from gateway.events import Event, RunStarted, Turn
+from gateway.errors import AgentNotFound, GatewayError
+from gateway.events import Event, Handle, Turn, TurnStarted
 from gateway.protocols.native import JsonAnswer, NativeEncoder
 from gateway.protocols.simple import SimpleEncoder
 from gateway.telemetry.upstream_calls import UpstreamCall
@@ -42,10 +42,12 @@ class Played:
 class PlayedUpstream:
     def __init__(self, pieces: list[bytes], *, conversations: bool) -> None:
         self._pieces = pieces
-        self._answer: dict[str, Any] = {"id": "conv_1"} if conversations else {"data": []}
+        self._conversations = conversations
 
-    async def request_json(self, *_: Any, **__: Any) -> dict[str, Any]:
-        return self._answer
+    async def request_json(self, _: str, path: str, *__: Any, **___: Any) -> dict[str, Any]:
+        if path.endswith("/conversations") and not self._conversations:
+            raise AgentNotFound("404")
+        return {"id": "conv_1", "data": []}
 
     @asynccontextmanager
     async def open_stream(self, *_: Any, **__: Any) -> AsyncGenerator[UpstreamStream]:
@@ -63,9 +65,7 @@ def foundry_backend(pieces: list[bytes]) -> Backend:
 
 
 def openai_backend(pieces: list[bytes]) -> Backend:
-    backend = ResponsesBackend(cast("UpstreamClient", PlayedUpstream(pieces, conversations=True)), Deployment("gpt"), 0)
-    backend._has_conversations = False
-    return backend
+    return ResponsesBackend(cast("UpstreamClient", PlayedUpstream(pieces, conversations=False)), Deployment("gpt"), 0)
 
 
 def classic_backend(pieces: list[bytes]) -> Backend:
@@ -76,7 +76,7 @@ async def events_of(backend: Backend) -> list[Event] | GatewayError:
     """The error where nothing was said before it."""
     events: list[Event] = []
     try:
-        async for batch in run_turn(backend, TURN, TurnTimeout(5)):
+        async for batch in run_turn(backend, TURN, TurnTimeout(5), lambda thread: Handle(thread.id)):
             assert batch
             events += batch
     except GatewayError as e:
@@ -89,11 +89,15 @@ def check_grammar(events: list[Event]) -> Ending:
     native, simple, whole = NativeEncoder(TURN, "r"), SimpleEncoder(), JsonAnswer(TURN, None)
     ending = native_ending(b"".join(map(native.encode, events)).decode())
     other = simple_ending(b"".join(map(simple.encode, events)).decode())
-    for event in events:
-        whole.take(event)
+    code = None
+    try:
+        for event in events:
+            whole.take(event)
+    except GatewayError as e:
+        code = e.code
     assert other == ending
-    assert [type(event) for event in events].index(RunStarted) == 0
-    assert (whole.failed.code if whole.failed else None) == ending.code
+    assert [type(event) for event in events].index(TurnStarted) == 0
+    assert code == ending.code
     assert whole.body["response"] == ending.text
     return ending
 

@@ -11,10 +11,12 @@ import pytest
 
 from emulator.app import create_app as emulator_app
 from gateway.app import create_app
-from gateway.errors import BY_CODE, InternalError, UpstreamUnavailable
-from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Turn
+from gateway.backends.base import Backend
+from gateway.errors import InternalError, UpstreamUnavailable
+from gateway.events import BackendEvent, RunCompleted, RunStarted, TextDelta, Thread, ThreadId, Turn
 from gateway.settings import Settings
 from tests.support.callers import calling_app, classic, events_of, foundry, openai, unread
+from tests.support.error_classes import error_classes
 from tests.support.faults import (
     EXPECTED,
     NOT_WORTH_TRYING_AGAIN,
@@ -158,7 +160,7 @@ def test_nothing_of_the_upstreams_words_is_in_any_answer(answers: dict[Case, htt
         assert not [word for word in words if word in answer.text], case
 
 
-class Broken:
+class Broken(Backend):
     """A backend with a bug. Says `said` first."""
 
     def __init__(self, *said: BackendEvent, bug: Exception | None = None) -> None:
@@ -172,9 +174,6 @@ class Broken:
             raise self.bug
 
     async def check(self) -> None: ...
-
-    async def cancel(self, _: str) -> bool:
-        return False
 
     async def warm(self) -> None: ...
 
@@ -194,7 +193,7 @@ def endings(client: httpx.Client) -> tuple[Ending, Ending, tuple[int, str]]:
     return native_ending(native), simple_ending(simple), (whole.status_code, whole.json()["code"])
 
 
-STARTED, HELLO = RunStarted("t", "r"), TextDelta("Hello")
+STARTED, HELLO = RunStarted(Thread(ThreadId("t")), "r"), TextDelta("Hello")
 
 
 def test_an_unhandled_exception_before_the_first_event_is_a_500() -> None:
@@ -228,4 +227,17 @@ def test_the_table_of_faults_speaks_of_codes_that_exist() -> None:
     def code_of(expected: Expected) -> str | None:
         return None if isinstance(expected, Done) else expected.code
 
-    assert {code for expected in EXPECTED.values() if (code := code_of(expected))} <= set(BY_CODE)
+    assert {code for expected in EXPECTED.values() if (code := code_of(expected))} <= {
+        error.code for error in error_classes()
+    }
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize(("said", "logger"), [((), "gateway.web.problems"), ((STARTED,), "gateway.turns.run_turn")])
+def test_the_cause_of_a_failed_turn_is_logged_once(
+    caplog: pytest.LogCaptureFixture, said: tuple[BackendEvent, ...], logger: str, streamed: bool
+) -> None:
+    with calling_broken(*said, bug=UpstreamUnavailable("the cause")) as client:
+        client.post("/api/chat", json={"message": "hi", "stream": streamed})
+    told = [record.name for record in caplog.records if "the cause" in record.getMessage()]
+    assert told == [logger]

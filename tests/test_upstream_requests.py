@@ -234,7 +234,7 @@ def test_a_first_turn_with_azure_openai_makes_a_conversation_or_else_begins_a_ch
             events = chat(client, "Hi", conversation_id="c-1")
         ours = posted(recorder)
         theirs = posted_by(sdk, recorder, url)
-    assert events[0]["thread_id"] == "resp_1"
+    assert events[0]["thread_id"] == "chain-resp_1"
     assert [replace(request, authorization="Bearer key", api_key=None) for request in ours] == theirs
 
 

@@ -28,8 +28,14 @@ from gateway import __version__
 from gateway.backends.sse_reader import Frame, FrameReader
 from gateway.backends.upstream_auth import UpstreamAuth
 from gateway.backends.upstream_errors import error_from_response
-from gateway.errors import GatewayError, UpstreamRateLimited, UpstreamTimeout, UpstreamUnavailable
-from gateway.events import BackendEvent, RunCompleted
+from gateway.errors import (
+    ConnectionRefused,
+    GatewayError,
+    UpstreamRateLimited,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from gateway.events import BackendEvent, RunCompleted, ThreadId
 from gateway.settings import is_loopback
 from gateway.telemetry.upstream_calls import UpstreamCall
 
@@ -45,10 +51,6 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": f"chat-api/{__version__}",
 }
-
-
-class ConnectionRefused(UpstreamUnavailable):
-    """A connection that was not made: nothing was sent, so that a retry is safe."""
 
 
 class UpstreamClient:
@@ -79,7 +81,7 @@ class UpstreamClient:
         path: str,
         body: dict[str, Any] | None = None,
         *,
-        thread_id: str | None = None,
+        thread_id: ThreadId | None = None,
         retry_deadline: float = 0,
     ) -> dict[str, Any]:
         """Return the answer's JSON object. No retry begins after `retry_deadline` (loop time)."""
@@ -92,7 +94,7 @@ class UpstreamClient:
 
     @asynccontextmanager
     async def open_stream(
-        self, path: str, body: dict[str, Any], *, thread_id: str | None, retry_deadline: float
+        self, path: str, body: dict[str, Any], *, thread_id: ThreadId | None, retry_deadline: float
     ) -> AsyncGenerator["UpstreamStream"]:
         """Send a request whose answer is an event stream.
 
@@ -122,7 +124,7 @@ class UpstreamClient:
         return HttpRequest(method, self._base_url + path, headers=headers, content=content)
 
     async def _send_with_retries(
-        self, request: HttpRequest, thread_id: str | None, retry_deadline: float, **options: Any
+        self, request: HttpRequest, thread_id: ThreadId | None, retry_deadline: float, **options: Any
     ) -> tuple[AsyncHttpResponse, UpstreamCall]:
         """Return an accepted response, and the record of its call, which the caller of this ends."""
         for attempt in range(_RETRIES + 1):
@@ -139,7 +141,7 @@ class UpstreamClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def _send_once(
-        self, request: HttpRequest, thread_id: str | None, call: UpstreamCall, options: dict[str, Any]
+        self, request: HttpRequest, thread_id: ThreadId | None, call: UpstreamCall, options: dict[str, Any]
     ) -> AsyncHttpResponse:
         request.headers.update(call.headers)
         try:

@@ -24,6 +24,7 @@ from gateway.errors import (
     UpstreamRunFailed,
     UpstreamUnavailable,
 )
+from gateway.events import ThreadId
 
 _FILTER_CODE = re.compile(
     r"content_?(filter|policy)|ResponsibleAIPolicy|moderation_blocked|invalid_prompt$", re.IGNORECASE
@@ -54,7 +55,9 @@ _THREAD = re.compile(r"\b(conversation|thread|previous[_ ]response)", re.IGNOREC
 _AGENT = re.compile(r"\b(agent|assistant|deployment|model)", re.IGNORECASE)
 
 
-def error_from_response(status: int, headers: Mapping[str, str], body: bytes, thread_id: str | None) -> GatewayError:
+def error_from_response(
+    status: int, headers: Mapping[str, str], body: bytes, thread_id: ThreadId | None
+) -> GatewayError:
     """Return the error for a refused request. `thread_id`: of the conversation that was continued, if any."""
     error = _parse_error(body)
     code, message = _read_code(error), _read_message(error)
@@ -108,7 +111,7 @@ def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _not_found_error(log: str, message: str, thread_id: str | None) -> GatewayError:
+def _not_found_error(log: str, message: str, thread_id: ThreadId | None) -> GatewayError:
     about_thread = thread_id is not None and (thread_id in message or bool(_THREAD.search(message)))
     if about_thread or (thread_id is not None and not _AGENT.search(message)):
         return ConversationNotFound(log)
@@ -116,7 +119,7 @@ def _not_found_error(log: str, message: str, thread_id: str | None) -> GatewayEr
 
 
 def _bad_request_error(
-    log: str, code: str | None, message: str, error: dict[str, Any], thread_id: str | None
+    log: str, code: str | None, message: str, error: dict[str, Any], thread_id: ThreadId | None
 ) -> GatewayError:
     if permanent := _permanent_error(error, log):
         return permanent

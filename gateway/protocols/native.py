@@ -4,53 +4,63 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Annotated, Any, assert_never
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from gateway.errors import round_up_seconds
-from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, Turn, Usage
+from gateway.errors import GatewayError, round_up_seconds
+from gateway.events import Event, Handle, RunCompleted, RunFailed, TextDelta, Turn, TurnStarted, Usage
 from gateway.protocols.sse_frame import encode_frame
 
 _CHUNK = b'data: {"type": "chunk", "content": %b}\n\n'
 
-Message = Annotated[str, Field(min_length=1, description="what the person says; passed on as it was sent")]
+
+def _check_message(message: str) -> str:
+    if not message.strip():
+        raise ValueError("is empty")
+    return _refuse_nul(message)
 
 
-class MessageRequest(BaseModel):
-    """`POST /api/v1/chat/stream`"""
+def _refuse_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("has a NUL character")
+    return text
 
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+def _true_if_empty(value: object) -> object:
+    return True if value in (None, "") else value
+
+
+class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
-    message: Message
 
-    @field_validator("message")
-    @classmethod
-    def _check_message(cls, message: str) -> str:
-        if not message.strip():
-            raise ValueError("is empty")
-        if "\0" in message:
-            raise ValueError("has a NUL character")
-        return message
+class MessageRequest(_Body):
+    """`POST /api/v1/chat/stream`"""
+
+    message: Annotated[str, AfterValidator(_check_message)] = Field(
+        min_length=1, description="what the person says; passed on as it was sent"
+    )
 
 
 class ChatRequest(MessageRequest):
     """`POST /api/chat`. null and "" mean absent."""
 
-    conversation_id: str | None = Field(None, max_length=200, description="the caller's own label")
-    thread_id: str | None = Field(None, description="continues a conversation: what the last `metadata` gave")
-    stream: bool = Field(True, description="false: one JSON answer")
+    conversation_id: Annotated[Annotated[str, AfterValidator(_refuse_nul)] | None, BeforeValidator(_none_if_empty)] = (
+        Field(None, max_length=200, description="the caller's own label")
+    )
+    thread_id: Annotated[Handle | None, BeforeValidator(_none_if_empty)] = Field(
+        None, description="continues a conversation: what the last `metadata` gave"
+    )
+    stream: Annotated[bool, BeforeValidator(_true_if_empty)] = Field(True, description="false: one JSON answer")
 
-    @field_validator("conversation_id", "thread_id", "stream", mode="before")
-    @classmethod
-    def _treat_empty_as_absent(cls, value: object, info: Any) -> object:
-        return cls.model_fields[info.field_name].default if value in (None, "") else value
 
-
-class CancelRequest(BaseModel):
+class CancelRequest(_Body):
     """`POST /api/chat/cancel`"""
 
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    thread_id: str
+    thread_id: Handle
 
 
 class NativeEncoder:
@@ -64,15 +74,15 @@ class NativeEncoder:
             case TextDelta(text):
                 self._text_parts.append(text)
                 return _CHUNK % encode_basestring_ascii(text).encode("ascii")  # 8 × as fast as json.dumps
-            case RunStarted(thread_id):
+            case TurnStarted(thread_id):
                 ids = {"conversation_id": self._turn.conversation_id, "thread_id": thread_id}
                 return encode_frame({"type": "metadata", **ids})
             case RunCompleted():
                 return encode_frame(
                     {"type": "done", "full_response": "".join(self._text_parts), **_build_ending_fields(event)}
                 )
-            case RunFailed():
-                return encode_frame({"type": "error", **_build_error_fields(event), "request_id": self._request_id})
+            case RunFailed(error):
+                return encode_frame({"type": "error", **_build_error_fields(error), "request_id": self._request_id})
             case _:
                 assert_never(event)
 
@@ -80,24 +90,24 @@ class NativeEncoder:
 class JsonAnswer:
     """A JSON answer, built from the same events. `thread_id`: the handle that the caller sent, None for a new one."""
 
-    def __init__(self, turn: Turn, thread_id: str | None) -> None:
+    def __init__(self, turn: Turn, thread_id: Handle | None) -> None:
         self._turn = turn
         self._text_parts: list[str] = []
         self._ending: dict[str, Any] = {}
         self.thread_id = thread_id
-        self.failed: RunFailed | None = None
+        self.has_started = False
 
     def take(self, event: Event) -> None:
-        """Add the next event."""
+        """Add the next event. Raises the error of a RunFailed: here it is a status."""
         match event:
             case TextDelta(text):
                 self._text_parts.append(text)
-            case RunStarted(thread_id):
-                self.thread_id = thread_id
+            case TurnStarted(thread_id):
+                self.thread_id, self.has_started = thread_id, True
             case RunCompleted():
                 self._ending = _build_ending_fields(event)
-            case RunFailed():
-                self.failed = event
+            case RunFailed(error):
+                raise error
             case _:
                 assert_never(event)
 
@@ -109,7 +119,7 @@ class JsonAnswer:
             "message": self._turn.message,
             "response": "".join(self._text_parts),
             **self._ending,
-            "is_new_conversation": self._turn.thread_id is None,
+            "is_new_conversation": self._turn.thread is None,
         }
 
 
@@ -124,9 +134,9 @@ def _build_usage_fields(usage: Usage | None) -> dict[str, Any]:
     return {"usage": {**counts, "total_tokens": usage.total_tokens}}
 
 
-def _build_error_fields(event: RunFailed) -> dict[str, Any]:
-    wait = {} if event.retry_after_s is None else {"retry_after": round_up_seconds(event.retry_after_s)}
-    return {"error": event.message, "code": event.code, "retryable": event.retryable, **wait}
+def _build_error_fields(error: GatewayError) -> dict[str, Any]:
+    wait = {} if error.retry_after_s is None else {"retry_after": round_up_seconds(error.retry_after_s)}
+    return {"error": error.public_message, "code": error.code, "retryable": error.retryable, **wait}
 
 
 def _format_now() -> str:

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta
+from gateway.events import Event, RunCompleted, RunFailed, TextDelta, TurnStarted
 from gateway.protocols.sse_frame import encode_frame
 
 
@@ -11,13 +11,13 @@ class SimpleEncoder:
         match event:
             case TextDelta(text):
                 return encode_frame({"content": text})
-            case RunStarted():
+            case TurnStarted():
                 return b""
             case RunCompleted("stop"):
                 return encode_frame({"done": True})
             case RunCompleted(finish_reason):
                 return encode_frame({"done": True, "finish_reason": finish_reason})
-            case RunFailed(code, message):
-                return encode_frame({"error": message, "code": code})
+            case RunFailed(error):
+                return encode_frame({"error": error.public_message, "code": error.code})
             case _:
                 assert_never(event)

@@ -6,8 +6,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import assert_never
 
-from gateway.errors import BY_CODE, GatewayError
-from gateway.events import Event, RunCompleted, RunFailed, RunStarted, TextDelta, Turn, Usage
+from gateway.errors import GatewayError
+from gateway.events import Event, RunCompleted, RunFailed, TextDelta, Turn, TurnStarted, Usage
 from gateway.telemetry.chunk_intervals import ChunkIntervals
 from gateway.telemetry.names import CLIENT_DISCONNECT
 from gateway.telemetry.trace_context import SpanIds
@@ -78,9 +78,10 @@ class TurnRecord:
         if deltas:
             self._record_chunks(deltas)
 
-    def fail(self, code: str) -> None:
-        self.ending = code
-        self.failed = BY_CODE[code]
+    def fail(self, error: GatewayError) -> None:
+        """Record a failure: its class alone, because an error holds the frames that it went through."""
+        self.ending = error.code
+        self.failed = type(error)
 
     def close(self) -> bool:
         """Record the end. Return true the first time."""
@@ -157,14 +158,14 @@ class TurnRecord:
             "retries": self.retries,
         }
 
-    def _take_other(self, event: RunStarted | RunCompleted | RunFailed | TextDelta) -> None:
+    def _take_other(self, event: Event) -> None:
         match event:
-            case RunStarted(_, run_id):
+            case TurnStarted(_, run_id):
                 self.run_id = run_id or None
             case RunCompleted(finish_reason, usage):
                 self.ending, self.usage = finish_reason, usage
-            case RunFailed(code):
-                self.fail(code)
+            case RunFailed(error):
+                self.fail(error)
             case TextDelta():
                 raise AssertionError("counted before")
             case _:
@@ -190,7 +191,7 @@ async def record_events(events: AsyncGenerator[list[Event]], record: TurnRecord)
                 record.take(batch)
                 yield batch
     except GatewayError as e:
-        record.fail(e.code)
+        record.fail(e)
         raise
 
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from gateway.access.callers import Caller
 from gateway.access.handles import create_handles
 from gateway.backends import create_backend
-from gateway.backends.base import Backend, HasConversationPool
-from gateway.errors import GatewayError, NotConfigured, ShuttingDown
-from gateway.events import Event, Turn
+from gateway.backends.base import Backend
+from gateway.errors import GatewayError, NoActiveRun, NotConfigured, ShuttingDown
+from gateway.events import Event, Handle, Thread, Turn
 from gateway.settings import Settings
 from gateway.telemetry.names import OPEN_TURNS, PREPARED_CONVERSATIONS
 from gateway.telemetry.reporter import Reporter
@@ -69,8 +69,8 @@ class ChatService:
             raise ShuttingDown("not open")
         return await asyncio.shield(self._backend)
 
-    def from_handle(self, handle: str, caller: Caller) -> str:
-        """Return the upstream's thread id for the handle that the caller sent. Raises ConversationNotFound."""
+    def from_handle(self, handle: Handle, caller: Caller) -> Thread:
+        """Return the conversation whose handle the caller sent. Raises ConversationNotFound."""
         return self._handles.from_handle(handle, caller.subject)
 
     async def open_turn(
@@ -87,21 +87,24 @@ class ChatService:
             backend = await self.get_backend()
         except BaseException as e:
             if isinstance(e, GatewayError):
-                record.fail(e.code)
+                record.fail(e)
             self._close_turn(timeout, record)
             raise
 
-        def to_handle(thread_id: str) -> str:
-            record.thread_id = thread_id  # handles are never logged
-            return self._handles.to_handle(thread_id, caller.subject)
+        def to_handle(thread: Thread) -> Handle:
+            record.thread_id = thread.id  # handles are never logged
+            return self._handles.to_handle(thread, caller.subject)
 
         events = record_events(run_turn(backend, turn, timeout, to_handle), record)
         return OpenTurn(events, lambda: self._close_turn(timeout, record))
 
-    async def cancel(self, thread_id: str) -> bool:
-        """Stop the thread's active run; False if nothing was stopped. Raises NotConfigured, ShuttingDown."""
+    async def cancel(self, thread: Thread) -> None:
+        """Stop the conversation's active run. Raises NoActiveRun, NotConfigured, ShuttingDown."""
+        backend = await self.get_backend()
+        if "cancel" not in backend.abilities:
+            raise NoActiveRun("this upstream cannot stop a run")
         with self.reporter.outside_turns():
-            return await (await self.get_backend()).cancel(thread_id)
+            await backend.cancel(thread)
 
     def _stream_limit(self, caller: Caller) -> int | None:
         """Return how many streams this caller may have open; None means no limit."""
@@ -155,7 +158,7 @@ class ChatService:
         if backend_task is None or not backend_task.done() or backend_task.cancelled() or backend_task.exception():
             return 0
         backend = backend_task.result()
-        return backend.count_prepared() if isinstance(backend, HasConversationPool) else 0
+        return backend.count_prepared() if "prepare" in backend.abilities else 0
 
     async def _close(self, backend_task: asyncio.Task[Backend]) -> None:
         try:

@@ -5,12 +5,21 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from gateway.backends.base import Backend
 from gateway.errors import GatewayError, InternalError, UpstreamTimeout, UpstreamUnavailable
-from gateway.events import BackendEvent, Event, RunCompleted, RunFailed, RunStarted, Turn
+from gateway.events import (
+    BackendEvent,
+    Event,
+    Handle,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    Thread,
+    Turn,
+    TurnStarted,
+)
 from gateway.telemetry import locate_error
 
 _log = logging.getLogger(__name__)
@@ -71,11 +80,11 @@ class TurnTimeout:
 
 
 async def run_turn(
-    backend: Backend, turn: Turn, turn_timeout: TurnTimeout, to_handle: Callable[[str], str] = str
+    backend: Backend, turn: Turn, turn_timeout: TurnTimeout, to_handle: Callable[[Thread], Handle]
 ) -> AsyncGenerator[list[Event]]:
-    """Yield batches of events: RunStarted, any TextDelta, then exactly one RunCompleted or RunFailed.
+    """Yield batches of events: TurnStarted, any TextDelta, then exactly one RunCompleted or RunFailed.
 
-    `to_handle` turns the upstream's thread id into the caller's handle, and is called once.
+    `to_handle` gives the caller's handle of the conversation, and is called once.
 
     Raises GatewayError while nothing was yielded: then the answer can still be a status. Close it on a client
     disconnect: that ends the run upstream.
@@ -86,7 +95,7 @@ async def run_turn(
             while (events := await turn_timeout.wait_for_events(answer)) is not None:
                 if not events:
                     continue
-                outgoing: list[Event] = [*events] if has_started else _with_handles(events, to_handle)
+                outgoing = cast("list[Event]", events) if has_started else _start_turn(events, to_handle)
                 has_started = True
                 yield outgoing
                 if isinstance(events[-1], RunCompleted):
@@ -101,8 +110,8 @@ async def run_turn(
     if not has_started:
         raise error
     _log.warning("turn failed: %s (%s)", error.code, error)
-    yield [RunFailed(error.code, error.public_message, error.retryable, error.retry_after_s)]
+    yield [RunFailed(error)]
 
 
-def _with_handles(events: list[BackendEvent], to_handle: Callable[[str], str]) -> list[Event]:
-    return [replace(e, thread_id=to_handle(e.thread_id)) if isinstance(e, RunStarted) else e for e in events]
+def _start_turn(events: list[BackendEvent], to_handle: Callable[[Thread], Handle]) -> list[Event]:
+    return [TurnStarted(to_handle(e.thread), e.run_id) if isinstance(e, RunStarted) else e for e in events]

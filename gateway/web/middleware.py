@@ -1,13 +1,13 @@
-"""ASGI middleware, outermost first: security headers, request ids, CORS, unhandled exceptions, access control."""
+"""ASGI middleware, outermost first: headers of every answer, CORS, errors, access control."""
 
 import logging
 import re
 import uuid
-from collections.abc import Awaitable
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.access.access_control import AccessControl
@@ -24,28 +24,11 @@ _OVER_TLS = (b"strict-transport-security", b"max-age=31536000")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-class SecurityHeaders:
-    """A middleware that adds security headers to every answer. https://owasp.org/www-project-secure-headers/"""
+class CommonHeaders:
+    """A middleware that gives every answer its security headers, and the id that the request has in the log.
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        added = [*_ALWAYS, _OVER_TLS] if _is_secure(scope) else _ALWAYS
-
-        def send_with_headers(message: Message) -> Awaitable[Any]:
-            if message["type"] == "http.response.start":
-                message["headers"] = _add_missing(message.get("headers", []), added)
-            return send(message)
-
-        await self._app(scope, receive, send_with_headers)
-
-
-class RequestIds:
-    """A middleware that gives a request and its answer an id: the caller's `x-request-id` if it is well-formed."""
+    The id is the caller's `x-request-id` if it is well-formed. https://owasp.org/www-project-secure-headers/
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -56,15 +39,16 @@ class RequestIds:
             return
         given = Headers(scope=scope).get("x-request-id", "")
         this_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+        added = [(b"x-request-id", this_id.encode()), *_ALWAYS, *([_OVER_TLS] if _is_secure(scope) else [])]
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = this_id
+                message["headers"] = _add_missing(message.get("headers", []), added)
             await send(message)
 
         token = request_id.set(this_id)
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_with_headers)
         finally:
             request_id.reset(token)
 
@@ -84,7 +68,7 @@ class Cors(CORSMiddleware):
 
 
 class ErrorMiddleware:
-    """A middleware that answers an unhandled exception with `internal_error`, or aborts an answer that has begun.
+    """A middleware that answers every error that is raised below it with a problem, or aborts an answer that has begun.
 
     One of the few places that catch everything: our own bugs have no other handler.
     """
@@ -93,6 +77,9 @@ class ErrorMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
         has_started = False
 
         async def send_and_track(message: Message) -> None:
@@ -102,16 +89,16 @@ class ErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_and_track)
-        except Exception as e:  # noqa: BLE001  its message may hold a caller's text: neither answered nor logged
-            _log.error("unhandled exception: %s", locate_error(e))
+        except Exception as e:  # noqa: BLE001
+            response = log_and_respond(e) if isinstance(e, GatewayError) else _answer_unhandled(e)
             if has_started:
                 abort_connection(scope)
             else:
-                await problem_response(InternalError())(scope, receive, send)
+                await response(scope, receive, send)
 
 
 class AccessMiddleware:
-    """A middleware that puts the caller into the scope (`callers.get_caller`), or answers with a problem."""
+    """A middleware that puts the caller into the scope (`callers.get_caller`), or raises what `admit` raises."""
 
     def __init__(self, app: ASGIApp, access_control: AccessControl, *, easy_auth: bool) -> None:
         self._app = app
@@ -122,12 +109,14 @@ class AccessMiddleware:
         if scope["type"] == "http":
             if not self._easy_auth:
                 scope["headers"] = remove_easy_auth_headers(scope["headers"])
-            try:
-                scope["caller"] = await self._access_control.admit(scope)
-            except GatewayError as e:
-                await log_and_respond(e)(scope, receive, send)
-                return
+            scope["caller"] = await self._access_control.admit(scope)
         await self._app(scope, receive, send)
+
+
+def _answer_unhandled(error: Exception) -> Response:
+    """Its message may hold a caller's text: it is neither answered nor logged."""
+    _log.error("unhandled exception: %s", locate_error(error))
+    return problem_response(InternalError())
 
 
 def _add_missing(headers: list[tuple[bytes, bytes]], added: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

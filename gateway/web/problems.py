@@ -4,11 +4,12 @@ import json
 import logging
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from gateway.errors import GatewayError, MethodNotAllowed, NotFound, round_up_seconds
+from gateway.events import Handle
 from gateway.telemetry import request_id
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Problem(BaseModel):
     errors: list[dict[str, Any]] | None = None
 
 
-def problem_response(error: GatewayError, *, thread_id: str | None = None, status: int | None = None) -> Response:
+def problem_response(error: GatewayError, *, thread_id: Handle | None = None, status: int | None = None) -> Response:
     """Return the error as a response. `status`: instead of the error's own."""
     status = status or error.status
     body = Problem(
@@ -48,25 +49,15 @@ def problem_response(error: GatewayError, *, thread_id: str | None = None, statu
     return Response(content, status, headers, "application/problem+json")
 
 
-def add_problem_handlers(app: FastAPI) -> None:
-    """Answer our own errors and Starlette's routing errors with problems."""
-    app.add_exception_handler(GatewayError, _answer_gateway_error)
-    app.add_exception_handler(HTTPException, _answer_routing_error)
-
-
-async def _answer_gateway_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, GatewayError)
-    return log_and_respond(error)
-
-
-def log_and_respond(error: GatewayError) -> Response:
+def log_and_respond(error: GatewayError, *, thread_id: Handle | None = None) -> Response:
     """Log a refused request: as a warning if the fault is not the caller's."""
     level = logging.WARNING if error.status >= 500 else logging.INFO
     _log.log(level, "%s: %s", error.code, error, extra={"event": "refused", "fields": {"code": error.code}})
-    return problem_response(error)
+    return problem_response(error, thread_id=thread_id)
 
 
-async def _answer_routing_error(_: Request, error: Exception) -> Response:
+async def answer_routing_error(_: Request, error: Exception) -> Response:
+    """Answer what Starlette's router raises, with its headers: a 405 has `Allow`."""
     assert isinstance(error, HTTPException)
     response = problem_response(MethodNotAllowed() if error.status_code == 405 else NotFound())
     response.headers.update(error.headers or {})

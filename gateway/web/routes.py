@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request, Response
 
 from gateway import __version__
 from gateway.access.callers import get_caller
-from gateway.errors import ConversationNotFound, GatewayError, NoActiveRun
-from gateway.events import Event, Turn, error_from_event
+from gateway.errors import ConversationNotFound, GatewayError
+from gateway.events import Event, Handle, Thread, Turn
 from gateway.protocols.base import Encoder
 from gateway.protocols.native import CancelRequest, ChatRequest, JsonAnswer, MessageRequest, NativeEncoder
 from gateway.protocols.simple import SimpleEncoder
@@ -21,7 +21,7 @@ from gateway.telemetry.trace_context import continue_trace
 from gateway.telemetry.turn_record import RequestInfo
 from gateway.turns.chat_service import ChatService
 from gateway.web.openapi import BODIES, RESPONSES
-from gateway.web.problems import problem_response
+from gateway.web.problems import log_and_respond, problem_response
 from gateway.web.request_body import read_json, read_message
 from gateway.web.turn_response import TurnResponse, run_while_connected
 
@@ -46,8 +46,8 @@ class Routes:
     async def chat(self, request: Request) -> Response:
         """Opens or continues a conversation, and streams the answer (or returns it whole)."""
         body = await self._read_message(request, ChatRequest)
-        thread_id = self._from_handle(request, body.thread_id) if body.thread_id else None
-        turn = Turn(body.message, thread_id, body.conversation_id or str(uuid.uuid4()))
+        thread = self._from_handle(request, body.thread_id) if body.thread_id else None
+        turn = Turn(body.message, thread, body.conversation_id or str(uuid.uuid4()))
         if body.stream:
             return await self._stream_turn(request, turn, NativeEncoder(turn, request_id.get()))
         return await self._answer_whole(request, turn, body.thread_id)
@@ -60,8 +60,7 @@ class Routes:
     async def cancel(self, request: Request) -> Response:
         """Stops the active run of a conversation, where the upstream can. Its stream then ends in `cancelled`."""
         body = await read_json(request, CancelRequest, max_bytes=self._settings.max_body_bytes)
-        if not await self._chat_service.cancel(self._from_handle(request, body.thread_id)):
-            raise NoActiveRun()
+        await self._chat_service.cancel(self._from_handle(request, body.thread_id))
         return _json_response({"status": "cancelling"}, 202)
 
     async def health(self) -> Response:
@@ -81,7 +80,7 @@ class Routes:
         limits = self._settings
         return await read_message(request, model, max_chars=limits.max_message_chars, max_bytes=limits.max_body_bytes)
 
-    def _from_handle(self, request: Request, handle: str) -> str:
+    def _from_handle(self, request: Request, handle: Handle) -> Thread:
         return self._chat_service.from_handle(handle, get_caller(request.scope))
 
     def _build_request_info(self, request: Request, *, streamed: bool) -> RequestInfo:
@@ -107,16 +106,15 @@ class Routes:
             send_timeout_s=self._settings.send_timeout_s,
         )
 
-    async def _answer_whole(self, request: Request, turn: Turn, handle: str | None) -> Response:
+    async def _answer_whole(self, request: Request, turn: Turn, handle: Handle | None) -> Response:
         answer = JsonAnswer(turn, handle)
         try:
             await run_while_connected(request, self._collect(request, turn, answer))
         except ConversationNotFound:
             raise  # the same answer for every reason: without the thread_id
         except GatewayError as e:
-            return problem_response(e, thread_id=answer.thread_id)
-        if answer.failed:
-            return problem_response(error_from_event(answer.failed), thread_id=answer.thread_id)
+            respond = problem_response if answer.has_started else log_and_respond  # later errors: run_turn logs them
+            return respond(e, thread_id=answer.thread_id)
         return _json_response(answer.body)
 
     async def _collect(self, request: Request, turn: Turn, answer: JsonAnswer) -> None:

@@ -36,12 +36,18 @@ def uvicorn(app: str = "main:app") -> list[str]:
 
 @contextmanager
 def running(
-    arguments: list[str], env: dict[str, str], port: int | None = None, path: str = "/health"
+    arguments: list[str],
+    env: dict[str, str],
+    port: int | None = None,
+    path: str = "/health",
+    *,
+    python: str = sys.executable,
+    output: int | None = None,
 ) -> Generator[Process]:
-    """`arguments` end where the port follows, unless `port` says that something else tells it."""
+    """`arguments` end where the port follows, unless `port` says that something else tells it. `output`: as Popen's."""
     told = port or free_port()
-    command = [sys.executable, *arguments, *([] if port else [str(told)])]
-    with subprocess.Popen(command, env=env, cwd=ROOT) as popen:
+    command = [python, *arguments, *([] if port else [str(told)])]
+    with subprocess.Popen(command, env=env, cwd=ROOT, stdout=output, stderr=output) as popen:
         process = Process(f"http://127.0.0.1:{told}", popen)
         try:
             _wait_until_there(process, path)

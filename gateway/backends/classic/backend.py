@@ -14,11 +14,12 @@ from typing import Any
 
 import anyio
 
+from gateway.backends.base import Backend
 from gateway.backends.classic.events import ClassicRun
 from gateway.backends.http_client import RETRY_BUDGET_S, UpstreamClient
 from gateway.backends.upstream_errors import parse_retry_after_s
-from gateway.errors import Cancelled, GatewayError, UpstreamRunFailed, UpstreamTimeout, UpstreamUnavailable
-from gateway.events import BackendEvent, Turn
+from gateway.errors import Cancelled, GatewayError, NoActiveRun, UpstreamRunFailed, UpstreamTimeout, UpstreamUnavailable
+from gateway.events import BackendEvent, Thread, ThreadId, Turn
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +29,9 @@ _CANCEL_TIMEOUT_S = 5.0
 _CANCEL_WAIT_S = 1.0  # so that the next turn finds the thread free; a slower cancel goes on in the background
 
 
-class ClassicBackend:
+class ClassicBackend(Backend):
+    abilities = frozenset({"cancel"})
+
     def __init__(self, upstream: UpstreamClient, assistant_id: str) -> None:
         self._upstream = upstream
         self._assistant_id = assistant_id
@@ -64,16 +67,17 @@ class ClassicBackend:
     async def check(self) -> None:
         await self._upstream.request_json("GET", f"/assistants/{self._assistant_id}?{_VERSION}")
 
-    async def cancel(self, thread_id: str) -> bool:
-        """Keep no state: the thread's newest run is the only one that can be active."""
+    async def cancel(self, thread: Thread) -> None:
+        """Cancel the thread's newest run: only that one can be active. No state is kept."""
         try:
-            for run in await self._list_active_runs(thread_id, 1):
+            runs = await self._list_active_runs(thread.id, 1)
+            for run in runs:
                 self._cancelled.append(str(run.get("id")))
-                await self._cancel_run(thread_id, str(run.get("id")))
-                return True
-        except GatewayError:
-            return False
-        return False
+                await self._cancel_run(thread.id, str(run.get("id")))
+        except GatewayError as e:
+            raise NoActiveRun(str(e)) from e
+        if not runs:
+            raise NoActiveRun()
 
     async def warm(self) -> None:
         await self.check()
@@ -82,7 +86,7 @@ class ClassicBackend:
         await asyncio.gather(*self._background_tasks)
         await self._upstream.aclose()
 
-    async def _stop(self, run: ClassicRun, thread_id: str | None = None, turn_id: str = "") -> None:
+    async def _stop(self, run: ClassicRun, thread_id: ThreadId | None = None, turn_id: str = "") -> None:
         """Cancel the run upstream: best effort, shielded from cancellation, waited for up to 1 s.
 
         `turn_id` finds a run whose id was not received yet.
@@ -95,7 +99,7 @@ class ClassicBackend:
         with anyio.CancelScope(shield=True):
             await asyncio.wait({task}, timeout=_CANCEL_WAIT_S)
 
-    async def _find_and_cancel_run(self, run: ClassicRun, thread_id: str | None, turn_id: str) -> None:
+    async def _find_and_cancel_run(self, run: ClassicRun, thread_id: ThreadId | None, turn_id: str) -> None:
         with anyio.move_on_after(_CANCEL_TIMEOUT_S), suppress(GatewayError):
             if run.run_id:
                 await self._cancel_run(run.thread_id, run.run_id)
@@ -104,7 +108,7 @@ class ClassicBackend:
                     if (other.get("metadata") or {}).get("turn_id") == turn_id:
                         await self._cancel_run(thread_id, str(other.get("id")))
 
-    async def _list_active_runs(self, thread_id: str, limit: int) -> list[dict[str, Any]]:
+    async def _list_active_runs(self, thread_id: ThreadId, limit: int) -> list[dict[str, Any]]:
         """Return the active ones among the newest `limit` runs."""
         page = await self._upstream.request_json(
             "GET", f"/threads/{thread_id}/runs?{_VERSION}&limit={limit}&order=desc", thread_id=thread_id
@@ -112,7 +116,7 @@ class ClassicBackend:
         runs = page.get("data")
         return [run for run in runs if run.get("status") in _ACTIVE] if isinstance(runs, list) else []
 
-    async def _cancel_run(self, thread_id: str, run_id: str) -> None:
+    async def _cancel_run(self, thread_id: ThreadId, run_id: str) -> None:
         await self._upstream.request_json(
             "POST", f"/threads/{thread_id}/runs/{run_id}/cancel?{_VERSION}", thread_id=thread_id
         )

@@ -9,7 +9,7 @@ from gateway.backends.json_values import Surrogates, as_object, as_string, parse
 from gateway.backends.sse_reader import Frame
 from gateway.backends.upstream_errors import error_from_run
 from gateway.errors import ActionRequired, GatewayError, UpstreamRunFailed, UpstreamUnavailable
-from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta
+from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta, Thread, ThreadId
 
 _FINISH_REASONS: dict[str, FinishReason] = {
     "max_tokens": "length",
@@ -26,7 +26,7 @@ class ClassicRun:
         self._surrogates = Surrogates()
         self._messages_with_text: set[object] = set()
         self._incomplete_reason: FinishReason | None = None
-        self.thread_id = ""
+        self.thread_id = ThreadId("")
         self.run_id = ""
         self.has_ended = False
         """The run has ended upstream: there is nothing to cancel."""
@@ -70,8 +70,8 @@ class ClassicRun:
         run_id, thread_id = as_string(run.get("id")), as_string(run.get("thread_id"))
         if self.run_id or not run_id or not thread_id:
             return []
-        self.run_id, self.thread_id = run_id, thread_id
-        return [RunStarted(self.thread_id, self.run_id)]
+        self.run_id, self.thread_id = run_id, ThreadId(thread_id)
+        return [RunStarted(Thread(self.thread_id), run_id)]
 
     def _translate_delta(self, message: dict[str, Any]) -> list[BackendEvent]:
         self._messages_with_text.add(message.get("id"))

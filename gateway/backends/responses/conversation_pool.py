@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from gateway.errors import GatewayError
+from gateway.events import ThreadId
 
 _log = logging.getLogger(__name__)
 
@@ -20,13 +21,13 @@ class ConversationPool:
     """A pool. `create` creates a conversation and returns its id, `delete` deletes it; they raise only GatewayError."""
 
     def __init__(
-        self, size: int, create: Callable[[], Awaitable[str]], delete: Callable[[str], Awaitable[object]]
+        self, size: int, create: Callable[[], Awaitable[ThreadId]], delete: Callable[[ThreadId], Awaitable[object]]
     ) -> None:
         self._size = size
         self._create = create
         self._delete = delete
         self._background_context = contextvars.copy_context()  # in logs and traces a refill belongs to no turn
-        self._prepared: deque[tuple[float, asyncio.Task[str | None]]] = deque()
+        self._prepared: deque[tuple[float, asyncio.Task[ThreadId | None]]] = deque()
 
     def refill(self) -> None:
         """Create what is missing, in the background: no request waits for it."""
@@ -34,7 +35,7 @@ class ConversationPool:
             task = asyncio.create_task(self._try_create(), context=self._background_context)
             self._prepared.append((time.monotonic(), task))
 
-    async def take(self) -> str | None:
+    async def take(self) -> ThreadId | None:
         """Return a prepared conversation, None if there is none. Waits for one that is just being created."""
         while self._prepared:
             created_at, task = self._prepared.popleft()
@@ -62,7 +63,7 @@ class ConversationPool:
                     if thread_id := await self._prepared.popleft()[1]:
                         await self._delete(thread_id)
 
-    async def _try_create(self) -> str | None:
+    async def _try_create(self) -> ThreadId | None:
         try:
             return await self._create()
         except GatewayError as e:

@@ -10,7 +10,7 @@ from gateway.backends.json_values import Surrogates, as_object, parse_object, us
 from gateway.backends.sse_reader import Frame
 from gateway.backends.upstream_errors import error_from_run
 from gateway.errors import ActionRequired, GatewayError, UpstreamRunFailed, UpstreamUnavailable
-from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta
+from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta, Thread, ThreadId
 
 _TEXT_DELTAS = {"response.output_text.delta", "response.refusal.delta"}
 _TEXT_DONES = {"response.output_text.done": "text", "response.refusal.done": "refusal"}
@@ -30,13 +30,13 @@ _FINISH_REASONS: dict[str, FinishReason] = {"max_output_tokens": "length", "cont
 class ResponseRun:
     """A response's stream so far.
 
-    `thread_id` None: the response's own id continues the conversation. `retry_after_s`: `Retry-After` of the HTTP
-    response, used if the run itself is rate-limited later.
+    `thread`: the conversation that it stands in. In a chain, or where it begins one, its own id continues that.
     """
 
-    def __init__(self, thread_id: str | None, retry_after_s: float | None = None) -> None:
-        self._thread_id = thread_id
-        self._retry_after_s = retry_after_s
+    def __init__(self, thread: Thread | None) -> None:
+        self._conversation = None if thread is None or thread.is_chain else thread
+        self.retry_after_s: float | None = None
+        """`Retry-After` of the HTTP response, used if the run itself is rate-limited later."""
         self._started = False
         self._surrogates = Surrogates()
         self._current_item: object = None
@@ -73,7 +73,7 @@ class ResponseRun:
         response = as_object(event.get("response"))
         match kind:
             case "error":
-                raise error_from_run(as_object(event.get("error")) or event, "error event", self._retry_after_s)
+                raise error_from_run(as_object(event.get("error")) or event, "error event", self.retry_after_s)
             case "response.failed":
                 return self._fail(response)
             case "response.cancelled":
@@ -89,16 +89,16 @@ class ResponseRun:
         if self._started or not isinstance(run_id, str) or not run_id:
             return []
         self._started = True
-        return [RunStarted(self._thread_id or run_id, run_id)]
+        return [RunStarted(self._conversation or Thread(ThreadId(run_id), is_chain=True), run_id)]
 
     def _start_late(self) -> list[BackendEvent]:
         """Emit RunStarted late if no event has carried the response's id yet."""
         if self._started:
             return []
-        if self._thread_id is None:
+        if self._conversation is None:
             raise UpstreamUnavailable("an answer without the response's id")
         self._started = True
-        return [RunStarted(self._thread_id, "")]
+        return [RunStarted(self._conversation, "")]
 
     def _translate_text(self, delta: object) -> list[BackendEvent]:
         text = self._surrogates.join(delta) if isinstance(delta, str) else ""
@@ -109,7 +109,7 @@ class ResponseRun:
         if not error:
             self.failed = UpstreamRunFailed("failed without a reason")
             return []
-        raise error_from_run(error, "response failed", self._retry_after_s)
+        raise error_from_run(error, "response failed", self.retry_after_s)
 
     def _track_action(self, item: dict[str, Any]) -> None:
         kind = item.get("type")
