@@ -114,7 +114,10 @@ class ContentFiltered(ConversationError):
 
 class NoActiveRun(ConversationError):
     code, status, title = "no_active_run", 404, "No active run"
-    public_message = "Nothing is being written in this conversation."
+    public_message = (
+        "No answer is being written that could be stopped from here. "
+        "To stop one that is still being read, close its stream."
+    )
 
 
 class Cancelled(ConversationError):

@@ -54,10 +54,14 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class TurnStarted:
-    """A caller's start, instead of RunStarted: `thread_id` is the handle that continues the conversation."""
+    """A caller's start, instead of RunStarted: `thread_id` is the handle that continues the conversation.
+
+    `outlives_failure`: it does so even if the turn fails. In a chain only a completed response can be followed.
+    """
 
     thread_id: Handle
     run_id: str
+    outlives_failure: bool = True
 
 
 @dataclass(frozen=True, slots=True)

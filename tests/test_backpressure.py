@@ -1,5 +1,6 @@
 """A caller who reads slowly: holds a bounded buffer, slows nobody, and is dropped when nothing can be sent."""
 
+import asyncio
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.types import Message
 
 from emulator.app import create_app
 from gateway.settings import Settings
+from gateway.web.turn_response import ClientConnection
 from tests.support.callers import calling, chat, classic, foundry
 from tests.support.raw_socket_callers import begin, read_all, read_until
 from tests.support.raw_socket_upstream import Wire, bare_upstream
@@ -64,6 +67,33 @@ def test_a_disconnect_from_an_upstream_that_never_pauses_closes_it_too() -> None
             while flood.sent < 10_000_000:
                 connection.recv(1_000_000)
         eventually(lambda: not upstream.open, "the upstream is left")
+
+
+def test_pings_go_on_after_a_moment_in_which_nothing_could_be_sent() -> None:
+    async def first_ping() -> None:
+        sent, can_send, pinged = list[bytes](), asyncio.Event(), asyncio.Event()
+
+        async def send(message: Message) -> None:
+            sent.append(message["body"])
+            await can_send.wait()
+            if message["body"] == b": ping\n\n":
+                pinged.set()
+
+        connection = ClientConnection({"type": "http"}, send, ping_s=0.02, send_timeout_s=600)
+        try:
+            sending = asyncio.create_task(
+                connection.send({"type": "http.response.body", "body": b"x", "more_body": True})
+            )
+            await asyncio.sleep(0.1)  # several pings would have been due
+            assert sent == [b"x"]
+            can_send.set()
+            await sending
+            async with asyncio.timeout(5):
+                await pinged.wait()
+        finally:
+            connection.stop()
+
+    asyncio.run(first_ping())
 
 
 def test_a_caller_who_does_not_read_slows_nobody(emulator: str) -> None:

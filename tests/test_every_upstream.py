@@ -42,6 +42,7 @@ def test_the_second_turn_knows_the_first(upstream: Upstream) -> None:
 
 def test_an_unknown_thread_is_not_found(upstream: Upstream) -> None:
     with calling(upstream.settings()) as client:
+        chat(client, "Hello")  # whether the endpoint has conversations is known then
         for thread_id in ("conv_unknown", "thread_unknown", "resp_unknown", "chain-resp_unknown", "x"):
             answer = client.post("/api/chat", json={"message": "hi", "thread_id": thread_id})
             assert (answer.status_code, answer.json()["code"]) == (404, "conversation_not_found"), answer.text
@@ -83,7 +84,7 @@ FAULTS = {
     "[cut]": ("upstream_unavailable", None),
     "[reset]": ("upstream_unavailable", 502),
     "[expired]": ("run_failed", None),
-    "[cancelled]": ("run_failed", None),
+    "[cancelled]": ("cancelled", None),
     "[function]": ("action_required", None),
     "[approval]": ("action_required", None),
 }

@@ -103,6 +103,17 @@ def test_unknown_paths_and_methods_are_problems() -> None:
         assert refused(client.delete("/health")) == (405, "method_not_allowed")
 
 
+def test_a_label_that_is_too_long_is_said_to_be(emulator: str) -> None:
+    with calling(foundry(emulator)) as client:
+        answer = client.post("/api/chat", json={"message": "hi", "conversation_id": "x" * 201})
+    (error,) = answer.json()["errors"]
+    assert error == {
+        "loc": ["body", "conversation_id"],
+        "msg": "String should have at most 200 characters",
+        "type": "string_too_long",
+    }
+
+
 def test_null_and_empty_fields_are_absent_ones() -> None:
     with calling(unread()) as client:
         body: dict[str, Any] = {

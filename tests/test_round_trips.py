@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from emulator.app import create_app as create_emulator
+from gateway.backends.responses import conversations
 from gateway.settings import Settings
 from tests.support.callers import calling, chat, classic, foundry, openai, text_of
 from tests.support.servers import serving
@@ -79,12 +82,64 @@ def test_where_there_are_no_conversations_responses_are_chained() -> None:
     assert lost.json()["code"] == "conversation_not_found"
 
 
-def test_where_there_are_no_conversations_none_is_continued() -> None:
-    """Microsoft's own server of the protocol takes any id, answers, and remembers nothing of it."""
+def test_where_there_are_no_conversations_a_handle_without_a_marker_is_a_chains() -> None:
     with serving(create_emulator(pace=0, conversations=False)) as emulator, calling(openai(emulator)) as client:
+        own = chat(client, "My name is Ada")[0]["thread_id"].removeprefix("chain-")
+        assert "My name is Ada" in text_of(chat(client, "Who am I?", thread_id=own))
         lost = client.post("/api/chat", json={"message": "hi", "thread_id": "conv_1"})
         assert (lost.status_code, lost.json()["code"]) == (404, "conversation_not_found")
-        assert asked(emulator) == ["POST conversations"]
+
+
+def test_a_failed_turn_of_a_chain_gives_back_the_handle_that_stays_good() -> None:
+    with serving(create_emulator(pace=0, conversations=False)) as emulator, calling(openai(emulator)) as client:
+        own = chat(client, "My name is Ada")[0]["thread_id"]
+        failed = client.post("/api/chat", json={"message": "[fail]", "stream": False, "thread_id": own}).json()
+        assert (failed["code"], failed["thread_id"]) == ("run_failed", own)
+        assert "My name is Ada" in text_of(chat(client, "Who am I?", thread_id=own))
+        first = client.post("/api/chat", json={"message": "[fail]", "stream": False}).json()
+        assert first["code"] == "run_failed"
+        assert "thread_id" not in first
+    with serving(create_emulator(pace=0)) as emulator, calling(openai(emulator)) as client:
+        first = client.post("/api/chat", json={"message": "[fail]", "stream": False}).json()
+        assert chat(client, "[echo] hi", thread_id=first["thread_id"])[-1]["full_response"] == "hi"
+
+
+class Blip:
+    """An emulator that sometimes answers 404 where conversations are created, as a proxy or a restart does."""
+
+    def __init__(self) -> None:
+        self.is_on = False
+        self._emulator = create_emulator(pace=0)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.is_on and scope["type"] == "http" and scope["path"].endswith("/conversations"):
+            await JSONResponse({"error": {"code": "404", "message": "Resource not found"}}, 404)(scope, receive, send)
+        else:
+            await self._emulator(scope, receive, send)
+
+
+@pytest.mark.parametrize("pool_size", [0, 1])
+def test_a_404_in_between_does_not_end_the_conversations_of_an_endpoint(pool_size: int) -> None:
+    upstream = Blip()
+    with serving(upstream) as url, calling(openai(url, conversation_pool_size=pool_size)) as client:
+        own = chat(client, "My name is Ada")[0]["thread_id"]
+        upstream.is_on = True
+        meanwhile = chat(client, "Hello")[0]["thread_id"], chat(client, "Hello")[0]["thread_id"]
+        assert meanwhile[1].startswith("chain-")  # better than no answer
+        upstream.is_on = False
+        assert "My name is Ada" in text_of(chat(client, "Who am I?", thread_id=own))
+        assert "Hello" in text_of(chat(client, "Again", thread_id=meanwhile[1]))
+
+
+def test_a_404_at_the_start_is_not_believed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversations, "_CHECK_AGAIN_S", 0.0)
+    upstream = Blip()
+    upstream.is_on = True
+    with serving(upstream) as url, calling(openai(url)) as client:
+        assert chat(client, "Hello")[0]["thread_id"].startswith("chain-")
+        upstream.is_on = False
+        chat(client, "Hello")
+        assert chat(client, "Hello")[0]["thread_id"].startswith("conv_")
 
 
 def test_a_prepared_conversation_is_used_once(emulator: str) -> None:

@@ -26,7 +26,8 @@ def test_frames_are_the_same_in_any_pieces(frames: list[tuple[str, list[str]]], 
     got = [frame for a, b in itertools.pairwise(marks) for frame in reader.feed(raw[a:b])]
     if line_end == "\r":
         got += reader.feed(b"\n")  # a lone CR ends its line at once; nothing is left over
-    assert got == [(event, "\n".join(datas).encode()) for event, datas in frames]
+    whole = [(event, "\n".join(datas).encode()) for event, datas in frames]
+    assert got == [(event, data) for event, data in whole if data.strip()]
 
 
 def test_a_comment_makes_no_frame() -> None:

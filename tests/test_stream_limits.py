@@ -100,3 +100,13 @@ def test_a_million_characters_are_refused_and_not_read_whole(emulator: str) -> N
             head = "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
             connection.sendall(f"{head}content-length: 1000000000000\r\n\r\n".encode())
             assert read_until(connection, b"}").startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_full_replica_is_not_ready_until_a_stream_ends(emulator: str) -> None:
+    with calling(foundry(emulator, max_streams=1)) as client:
+        assert client.get("/ready").status_code == 200
+        with client.stream("POST", "/api/chat", json={"message": "[stall]"}) as answer:
+            next(answer.iter_lines())
+            full = client.get("/ready")
+            assert (full.status_code, full.json()["code"]) == (503, "overloaded")
+        eventually(lambda: client.get("/ready").status_code == 200, "it is ready again, and nothing was cached")

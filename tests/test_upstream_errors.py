@@ -7,6 +7,7 @@ import pytest
 
 from gateway.backends.upstream_errors import error_from_response, error_from_run
 from gateway.errors import GatewayError
+from gateway.events import ThreadId
 
 TOO_LONG: list[dict[str, Any]] = [
     {"code": "context_length_exceeded"},
@@ -130,3 +131,49 @@ def test_a_refusal_that_is_about_something_else_is_worth_another_try(status: int
 @pytest.mark.parametrize("code", ["rate_limit_exceeded", "RateLimitExceeded", "TooManyRequests", "429"])
 def test_a_rate_limit_inside_a_run_has_more_than_one_spelling(code: str) -> None:
     assert meaning(error_from_run({"code": code}, "in a test")) == ("upstream_rate_limited", True)
+
+
+WAITS: list[tuple[str, float | None]] = [
+    ("Rate limit is exceeded. Try again in 60 seconds.", 60),
+    ("Requests to the Create_Completion Operation have exceeded the rate limit. Please retry after 26 seconds.", 26),
+    ("Rate limit reached for gpt-4o on tokens per min (TPM): Limit 30000, Used 29000. Please try again in 1.5s.", 1.5),
+    ("Please try again in 6ms. Visit the page of limits to learn more.", 0.006),
+    ("Limit: 3 / min. Please try again in 1m30.5s.", 90.5),
+    ("Please try again in 1h2m3s.", 3_723),
+    ("Please wait 5 minutes before you send the next request.", 300),
+    ("Retry your request after 1 minute and 30 seconds", 90),
+    ("Try again in 24 hours", 86_400),
+    ("Try again in 25 hours", None),
+    ("Try again in 1 day.", 86_400),
+    ("Try again in 2 days", None),
+    ("Try again later. The limit is 60 seconds of audio.", None),
+    ("You may retry 3 times.", None),
+    ("Limit 5 requests in 60 seconds", None),
+    ("", None),
+]
+
+
+@pytest.mark.parametrize(("message", "wait_s"), WAITS)
+def test_a_wait_that_only_the_sentence_names_is_read_from_it(message: str, wait_s: float | None) -> None:
+    """LibreChat#6728, semantic-kernel#10287."""
+    error = {"code": "rate_limit_exceeded", "message": message}
+    assert error_from_run(error, "log").retry_after_s == wait_s
+    body = json.dumps({"error": {**error, "code": "429"}}).encode()
+    assert error_from_response(429, {}, body, None).retry_after_s == wait_s
+    assert error_from_response(429, {"retry-after": "3"}, body, None).retry_after_s == 3
+    assert error_from_run(error, "log", 3.0).retry_after_s == 3
+
+
+def test_a_used_up_quota_has_no_wait() -> None:
+    error = error_from_run({"code": "insufficient_quota", "message": "Try again in 60 seconds."}, "log")
+    assert (error.retryable, error.retry_after_s) == (False, None)
+
+
+@pytest.mark.parametrize("odd", [[], {}, ["x"], {"x": []}, 7, True, None])
+def test_odd_json_in_an_error_is_no_unhandled_exception(odd: Any) -> None:
+    for name in ("code", "type", "param", "message", "innererror", "details", "status"):
+        for status in (400, 404, 429):
+            body = json.dumps({"error": {"code": "x", "message": "y", name: odd}}).encode()
+            assert isinstance(error_from_response(status, {}, body, ThreadId("conv_1")), GatewayError)
+        assert isinstance(error_from_run({"code": "x", "message": "y", name: odd}, "log"), GatewayError)
+    assert isinstance(error_from_response(400, {}, json.dumps({"error": odd}).encode(), None), GatewayError)

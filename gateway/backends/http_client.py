@@ -14,7 +14,6 @@ from typing import Any
 
 import aiohttp
 import anyio
-import orjson
 from azure.core import AsyncPipelineClient
 from azure.core.exceptions import (
     AzureError,
@@ -25,6 +24,7 @@ from azure.core.pipeline.transport import AioHttpTransport
 from azure.core.rest import AsyncHttpResponse, HttpRequest
 
 from gateway import __version__
+from gateway.backends.json_values import parse_object
 from gateway.backends.sse_reader import Frame, FrameReader
 from gateway.backends.upstream_auth import UpstreamAuth
 from gateway.backends.upstream_errors import error_from_response
@@ -46,6 +46,9 @@ _IDLE_CONNECTION_S = 90.0  # people read an answer before they write again: keep
 _END_OF_BODY_TIMEOUT_S = 1.0  # from the final event to the end of the body: then the connection can be used again
 _ERROR_BODY_TIMEOUT_S = 5.0
 _ERROR_BODY_BYTES = 65_536
+_HEADER_BYTES = (
+    65_536  # for one header of an answer: with aiohttp's 8,190 an accepted turn would be lost for a long one
+)
 _HEADERS = {
     "Accept": "application/json",  # for streams too, as Azure's own SDKs send it
     "Accept-Encoding": "identity",
@@ -64,6 +67,8 @@ class UpstreamClient:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            max_field_size=_HEADER_BYTES,
+            max_line_size=_HEADER_BYTES,
             trust_env=_has_proxy(base_url),
         )
         transport = AioHttpTransport(
@@ -90,7 +95,10 @@ class UpstreamClient:
         )
         with call:
             async with response:
-                return _parse_object(await _read_body(response))
+                answer = parse_object(await _read_body(response))
+        if answer is None:
+            raise UpstreamUnavailable("an answer that is not a JSON object")
+        return answer
 
     @asynccontextmanager
     async def open_stream(
@@ -253,13 +261,3 @@ async def _read_error_body(response: aiohttp.ClientResponse, wait_s: float) -> b
         while len(body) < _ERROR_BODY_BYTES and (part := await response.content.readany()):
             body += part
     return body[:_ERROR_BODY_BYTES]
-
-
-def _parse_object(body: bytes) -> dict[str, Any]:
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as e:
-        raise UpstreamUnavailable("an answer that is not JSON") from e
-    if not isinstance(value, dict):
-        raise UpstreamUnavailable("an answer that is not a JSON object")
-    return value

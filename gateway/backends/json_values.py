@@ -12,21 +12,28 @@ from gateway.errors import UpstreamUnavailable
 from gateway.events import Usage
 
 
-def parse_object(data: bytes) -> dict[str, object]:
-    """Return the frame's JSON object. orjson refuses half a surrogate pair, which a delta may end in: json takes it.
+def parse_object(data: bytes) -> dict[str, Any] | None:
+    """Return the JSON object; None for anything else.
 
-    Raises UpstreamUnavailable for anything else than an object.
+    orjson refuses half a surrogate pair, which a delta may end in: json takes it.
     """
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:
         try:
             value = json.loads(data.decode(errors="replace"))
-        except ValueError as e:
-            raise UpstreamUnavailable("a frame that is not JSON") from e
-    if not isinstance(value, dict):
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def check_heartbeat(data: bytes, *, is_known: bool) -> None:
+    """Raise UpstreamUnavailable if a frame that is no JSON object should be one: text could be lost with it.
+
+    Heartbeats have any data; `is_known`: the frame's event has a name that we use.
+    """
+    if is_known or data.lstrip().startswith(b"{"):
         raise UpstreamUnavailable("a frame that is not a JSON object")
-    return value
 
 
 class Surrogates:
@@ -63,5 +70,5 @@ def usage_from(value: object, input_name: str, output_name: str) -> Usage | None
     usage = as_object(value)
     try:
         return Usage(int(usage[input_name]), int(usage[output_name]), int(usage["total_tokens"]))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None

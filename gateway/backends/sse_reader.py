@@ -23,7 +23,10 @@ class FrameReader:
         self._ended_in_cr = False
 
     def feed(self, chunk: bytes) -> list[Frame]:
-        """Return the frames that are whole now. Comments make none. Raises UpstreamUnavailable for an endless frame."""
+        """Return the frames that are whole now. Comments and blank data make none.
+
+        Raises UpstreamUnavailable for an endless frame.
+        """
         text = self._normalize_line_ends(chunk)
         if b"\n\n" not in self._last + text:
             return self._buffer(text)
@@ -31,7 +34,7 @@ class FrameReader:
         self._parts, self._size = [], 0
         self._last = b""
         self._buffer(rest)
-        return [frame for block in blocks if (frame := _parse_block(block))]
+        return [frame for block in blocks if (frame := _parse_block(block)) and frame[1].strip()]
 
     def _buffer(self, text: bytes) -> list[Frame]:
         if text:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.backends.json_values import as_object
+from gateway.backends.json_values import as_object, as_string
 from gateway.errors import (
     AgentNotFound,
     ContentFiltered,
@@ -48,6 +48,26 @@ _REQUEST_CODE = re.compile(
 """Of a run's failure, in snake or Pascal case, or an HTTP status: the request itself was refused."""
 _RATE_CODE = re.compile(r"rate_?limit_?(exceeded|reached)|too_?many_?requests|429", re.IGNORECASE)
 _QUOTA_CODE = re.compile(r"insufficient_?quota", re.IGNORECASE)
+_NAMES = ("response.", "thread.")
+"""How the events' names begin that both generations use."""
+_CODE_FIELDS = ("code", "type", "status", "statusCode")
+_DURATION = r"(\d+(?:\.\d+)?) *(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)(?![a-z])"
+_WAIT = re.compile(rf"(?:again|retry|wait)[^\d.]{{0,40}}((?:{_DURATION}[ ,]*(?:and )?)+)", re.IGNORECASE)
+_UNITS_S = {
+    "mil": 0.001,
+    "ms": 0.001,
+    "s": 1,
+    "sec": 1,
+    "m": 60,
+    "min": 60,
+    "h": 3_600,
+    "hou": 3_600,
+    "hr": 3_600,
+    "hrs": 3_600,
+    "d": 86_400,
+    "day": 86_400,
+}
+_LONGEST_WAIT_S = 86_400.0
 _CODE_IN_TEXT = re.compile(r'"(?:code|type)"\s*:\s*"([^"]{1,64})"')
 _THREAD_PARAMS = {"conversation", "conversation.id", "conversation_id", "previous_response_id", "thread_id"}
 _BUSY = re.compile(r"active run|while a run|conversation_locked|another process is currently operating", re.IGNORECASE)
@@ -68,7 +88,7 @@ def error_from_response(
         case 413:
             return MessageTooLarge(log)
         case 429:
-            return rate_limit_error(code, log, parse_retry_after_s(headers))
+            return _rate_limit_error(error, log, parse_retry_after_s(headers))
         case 404:
             return _not_found_error(log, f"{code} {message}", thread_id)
         case _ if status >= 500 or status < 400 or status in (408, 425):
@@ -81,24 +101,39 @@ def error_from_response(
 
 
 def error_from_run(error: Mapping[str, Any], log: str, retry_after_s: float | None = None) -> GatewayError:
-    """Return the error for a failed run, by the failure's `code`, else its `type`.
+    """Return the error for a failed run, by the failure's codes. `retry_after_s`: what a header said, if any.
 
-    The message only counts for a prompt that is too long: classic runs report that as a `server_error`.
+    The message only counts for a prompt that is too long, and for a wait: classic runs report both in words alone.
     """
-    code = _read_code(error) or ""
-    if _RATE_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code):
-        return rate_limit_error(code, log, retry_after_s)
+    codes = _read_codes(error)
+    if any(_RATE_CODE.fullmatch(code) or _QUOTA_CODE.fullmatch(code) for code in codes):
+        return _rate_limit_error(error, log, retry_after_s)
     if permanent := _permanent_error(error, log):
         return permanent
-    codes = (code, str(error.get("type") or ""))
-    return _rejected_request_error(log) if any(map(_REQUEST_CODE.fullmatch, codes)) else UpstreamRunFailed(log)
+    own = [str(error.get(name) or "") for name in _CODE_FIELDS]
+    return _rejected_request_error(log) if any(map(_REQUEST_CODE.fullmatch, own)) else UpstreamRunFailed(log)
 
 
-def rate_limit_error(code: str | None, log: str, retry_after_s: float | None) -> GatewayError:
-    if _QUOTA_CODE.fullmatch(code or ""):
+def error_of_frame(name: str, event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the fields of the error that a frame of a stream is, {} if it says nothing; None for any other frame.
+
+    `name`: of its event, or "". A frame that says no type is an error if it has an `error`, or a code and a message.
+    """
+    if name == "error" or event.get("type") == "error":
+        return _error_fields(event)
+    if as_string(event.get("type")) is not None or name.startswith(_NAMES):
+        return None
+    is_bare = name in ("", "message") and bool(_read_codes(event) and _read_message(event))
+    return _error_fields(event) if is_bare or event.get("error") else None
+
+
+def _rate_limit_error(error: Mapping[str, Any], log: str, retry_after_s: float | None) -> GatewayError:
+    if any(map(_QUOTA_CODE.fullmatch, _read_codes(error))):
         return UpstreamRateLimited(
             log, retryable=False, public_message="The model's quota is used up: someone has to raise it."
         )
+    if retry_after_s is None:
+        retry_after_s = parse_wait_s(_read_message(error))
     return UpstreamRateLimited(log, retry_after_s=retry_after_s)
 
 
@@ -109,6 +144,16 @@ def parse_retry_after_s(headers: Mapping[str, str]) -> float | None:
         if re.fullmatch(r"\d{1,9}(\.\d+)?", value):
             return float(value) * unit
     return None
+
+
+def parse_wait_s(message: str) -> float | None:
+    """Return the seconds that a sentence names ("Try again in 1m30s", "retry after 60 seconds"); None if over a day."""
+    found = _WAIT.search(message)
+    if not found:
+        return None
+    durations = re.findall(_DURATION, found[1], re.IGNORECASE)
+    wait_s = sum(float(number) * _UNITS_S[unit.lower()[:3]] for number, unit in durations)
+    return wait_s if wait_s <= _LONGEST_WAIT_S else None
 
 
 def _not_found_error(log: str, message: str, thread_id: ThreadId | None) -> GatewayError:
@@ -125,7 +170,7 @@ def _bad_request_error(
         return permanent
     if _BUSY.search(f"{code} {message}"):
         return ConversationBusy(log)
-    about_thread = error.get("param") in _THREAD_PARAMS or (thread_id is not None and thread_id in message)
+    about_thread = as_string(error.get("param")) in _THREAD_PARAMS or (thread_id is not None and thread_id in message)
     if code == "previous_response_not_found" or (thread_id is not None and about_thread):
         return ConversationNotFound(log)
     return _rejected_request_error(log)
@@ -149,19 +194,18 @@ def _rejected_request_error(log: str) -> GatewayError:
 
 
 def _read_code(error: Mapping[str, Any]) -> str | None:
-    code = error.get("code") or error.get("type")
-    return str(code)[:64] if code else None
+    return next(iter(_read_codes(error)), None)
 
 
 def _read_codes(error: Mapping[str, Any]) -> list[str]:
-    """Return its own codes and the inner ones: Azure nests `innererror` and lists `details`."""
-    found, inner = [error.get("code"), error.get("type")], error
+    """Return its own codes and the inner ones: Azure nests `innererror` and lists `details`. Numbers are codes, too."""
+    found, inner = [error.get(name) for name in _CODE_FIELDS], error
     for _ in range(4):
         inner = as_object(inner.get("innererror") or inner.get("inner_error"))
         found.append(inner.get("code"))
     details = error.get("details")
     found += [as_object(detail).get("code") for detail in (details if isinstance(details, list) else [])]
-    return [code for code in found if isinstance(code, str)]
+    return [str(code)[:64] for code in found if isinstance(code, str | int) and code]
 
 
 def _read_message(error: Mapping[str, Any]) -> str:
@@ -177,10 +221,15 @@ def _parse_error(body: bytes) -> dict[str, Any]:
         return _parse_error_text(body.decode(errors="replace").strip())
     if not isinstance(value, dict):
         return {}
+    return _error_fields(value)
+
+
+def _error_fields(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the error's own fields: they stand in `error`, or beside it where that is a text, or by themselves."""
     error = value.get("error", value)
     if isinstance(error, str):
         return {**value, "message": f"{error} {_read_message(value)}"}
-    return error if isinstance(error, dict) else {}
+    return dict(error) if isinstance(error, Mapping) else dict(value)
 
 
 def _parse_error_text(text: str) -> dict[str, Any]:

@@ -33,6 +33,9 @@ def _true_if_empty(value: object) -> object:
     return True if value in (None, "") else value
 
 
+Label = Annotated[str, Field(max_length=200), AfterValidator(_refuse_nul)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -48,8 +51,8 @@ class MessageRequest(_Body):
 class ChatRequest(MessageRequest):
     """`POST /api/chat`. null and "" mean absent."""
 
-    conversation_id: Annotated[Annotated[str, AfterValidator(_refuse_nul)] | None, BeforeValidator(_none_if_empty)] = (
-        Field(None, max_length=200, description="the caller's own label")
+    conversation_id: Annotated[Label | None, BeforeValidator(_none_if_empty)] = Field(
+        None, description="the caller's own label"
     )
     thread_id: Annotated[Handle | None, BeforeValidator(_none_if_empty)] = Field(
         None, description="continues a conversation: what the last `metadata` gave"
@@ -94,8 +97,9 @@ class JsonAnswer:
         self._turn = turn
         self._text_parts: list[str] = []
         self._ending: dict[str, Any] = {}
-        self.thread_id = thread_id
-        self.has_started = False
+        self._thread_id: Handle | None = None
+        self.thread_id_after_failure = thread_id
+        """What continues the conversation if the turn fails; None if nothing does."""
 
     def take(self, event: Event) -> None:
         """Add the next event. Raises the error of a RunFailed: here it is a status."""
@@ -103,7 +107,9 @@ class JsonAnswer:
             case TextDelta(text):
                 self._text_parts.append(text)
             case TurnStarted(thread_id):
-                self.thread_id, self.has_started = thread_id, True
+                self._thread_id = thread_id
+                if event.outlives_failure:
+                    self.thread_id_after_failure = thread_id
             case RunCompleted():
                 self._ending = _build_ending_fields(event)
             case RunFailed(error):
@@ -112,10 +118,14 @@ class JsonAnswer:
                 assert_never(event)
 
     @property
+    def has_started(self) -> bool:
+        return self._thread_id is not None
+
+    @property
     def body(self) -> dict[str, Any]:
         return {
             "conversation_id": self._turn.conversation_id,
-            "thread_id": self.thread_id,
+            "thread_id": self._thread_id,
             "message": self._turn.message,
             "response": "".join(self._text_parts),
             **self._ending,

@@ -1,4 +1,4 @@
-"""What the routes use: opens turns, cancels runs, checks readiness, turns handles into thread ids and back."""
+"""What the routes use: opens turns, cancels runs, checks readiness, turns handles into threads and back."""
 
 import asyncio
 import gc
@@ -10,7 +10,7 @@ from gateway.access.callers import Caller
 from gateway.access.handles import create_handles
 from gateway.backends import create_backend
 from gateway.backends.base import Backend
-from gateway.errors import GatewayError, NoActiveRun, NotConfigured, ShuttingDown
+from gateway.errors import GatewayError, NoActiveRun, NotConfigured, Overloaded, ShuttingDown, UpstreamTimeout
 from gateway.events import Event, Handle, Thread, Turn
 from gateway.settings import Settings
 from gateway.telemetry.names import OPEN_TURNS, PREPARED_CONVERSATIONS
@@ -23,6 +23,7 @@ from gateway.turns.turn_registry import TurnRegistry
 _log = logging.getLogger(__name__)
 
 DEFAULT_STREAMS_PER_CALLER = 8
+_CANCEL_TIMEOUT_S = 9.0
 
 
 def _freeze_startup_objects() -> None:
@@ -99,12 +100,20 @@ class ChatService:
         return OpenTurn(events, lambda: self._close_turn(timeout, record))
 
     async def cancel(self, thread: Thread) -> None:
-        """Stop the conversation's active run. Raises NoActiveRun, NotConfigured, ShuttingDown."""
-        backend = await self.get_backend()
-        if "cancel" not in backend.abilities:
-            raise NoActiveRun("this upstream cannot stop a run")
-        with self.reporter.outside_turns():
-            await backend.cancel(thread)
+        """Stop the conversation's active run.
+
+        Raises NoActiveRun, NotConfigured, ShuttingDown, and what the upstream's requests raise; UpstreamTimeout in time
+        for the contract's 10 s.
+        """
+        try:
+            async with asyncio.timeout(_CANCEL_TIMEOUT_S):
+                backend = await self.get_backend()
+                if "cancel" not in backend.abilities:
+                    raise NoActiveRun("this upstream cannot stop a run")
+                with self.reporter.outside_turns():
+                    await backend.cancel(thread)
+        except TimeoutError as e:
+            raise UpstreamTimeout("no answer to a cancel") from e
 
     def _stream_limit(self, caller: Caller) -> int | None:
         """Return how many streams this caller may have open; None means no limit."""
@@ -114,9 +123,11 @@ class ChatService:
         return configured or DEFAULT_STREAMS_PER_CALLER
 
     async def check_ready(self) -> None:
-        """Raise the GatewayError that a turn would meet now."""
+        """Raise the GatewayError that a turn would meet now. What this replica itself cannot do is never cached."""
         if self.turns.draining:
             raise ShuttingDown()
+        if self.turns.is_full:
+            raise Overloaded(f"{len(self.turns)} open turns")
         with self.reporter.outside_turns():
             await self.readiness.check(await self.get_backend(), self.settings.upstream_idle_timeout_s)
 

@@ -1,10 +1,14 @@
 """`GET /ready`: could a turn be answered now? The upstream's answer is cached: probes come often."""
 
 import asyncio
+import logging
 import time
 
 from gateway.backends.base import Backend
-from gateway.errors import GatewayError, UpstreamTimeout
+from gateway.errors import GatewayError, InternalError, UpstreamTimeout
+from gateway.telemetry import locate_error
+
+_log = logging.getLogger(__name__)
 
 _READY_CACHE_S = 60.0
 _NOT_READY_CACHE_S = 5.0
@@ -27,11 +31,17 @@ class Readiness:
 
 
 async def _check(backend: Backend, timeout_s: float) -> GatewayError | None:
+    """Return the error, logged. Here, too, everything is caught: a probe gets 503 whatever failed."""
     try:
         async with asyncio.timeout(timeout_s):
             await backend.check()
     except TimeoutError:
-        return UpstreamTimeout("no answer to the readiness check")
+        error: GatewayError = UpstreamTimeout("no answer to the readiness check")
     except GatewayError as e:
-        return e
-    return None
+        error = e
+    except Exception as e:  # noqa: BLE001
+        error = InternalError(locate_error(e))
+    else:
+        return None
+    _log.warning("not ready: %s (%s)", error.code, error)
+    return error

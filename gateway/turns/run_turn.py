@@ -110,8 +110,14 @@ async def run_turn(
     if not has_started:
         raise error
     _log.warning("turn failed: %s (%s)", error.code, error)
+    error.__traceback__ = None  # as in ErrorMiddleware
     yield [RunFailed(error)]
 
 
 def _start_turn(events: list[BackendEvent], to_handle: Callable[[Thread], Handle]) -> list[Event]:
-    return [TurnStarted(to_handle(e.thread), e.run_id) if isinstance(e, RunStarted) else e for e in events]
+    return [
+        TurnStarted(to_handle(e.thread), e.run_id, outlives_failure=not e.thread.is_chain)
+        if isinstance(e, RunStarted)
+        else e
+        for e in events
+    ]

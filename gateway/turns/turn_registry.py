@@ -18,6 +18,10 @@ class TurnRegistry:
         self._empty.set()
         self.draining = False
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._open) >= self._limit
+
     def open(self, timeout: TurnTimeout, rate_limit_key: str = "", limit_per_caller: int | None = None) -> None:
         """Register a turn, which must be closed. `limit_per_caller`: how many one key may have open, None for any.
 
@@ -27,7 +31,7 @@ class TurnRegistry:
             raise ShuttingDown()
         if limit_per_caller is not None and self._open_by_key[rate_limit_key] >= limit_per_caller:
             raise RateLimited(f"{limit_per_caller} open turns of one caller", public_message=_TOO_MANY)
-        if len(self._open) >= self._limit:
+        if self.is_full:
             raise Overloaded(f"{self._limit} open turns")
         self._open[timeout] = rate_limit_key
         self._open_by_key[rate_limit_key] += 1

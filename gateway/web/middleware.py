@@ -68,7 +68,7 @@ class Cors(CORSMiddleware):
 
 
 class ErrorMiddleware:
-    """A middleware that answers every error that is raised below it with a problem, or aborts an answer that has begun.
+    """A middleware that answers an error that is raised below it with a problem, or aborts an answer that has begun.
 
     One of the few places that catch everything: our own bugs have no other handler.
     """
@@ -95,6 +95,7 @@ class ErrorMiddleware:
                 abort_connection(scope)
             else:
                 await response(scope, receive, send)
+            e.__traceback__ = None  # it holds the frames of the request, which hold it: until a full garbage collection
 
 
 class AccessMiddleware:

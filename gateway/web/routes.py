@@ -113,8 +113,9 @@ class Routes:
         except ConversationNotFound:
             raise  # the same answer for every reason: without the thread_id
         except GatewayError as e:
+            e.__traceback__ = None  # as in ErrorMiddleware
             respond = problem_response if answer.has_started else log_and_respond  # later errors: run_turn logs them
-            return respond(e, thread_id=answer.thread_id)
+            return respond(e, thread_id=answer.thread_id_after_failure)
         return _json_response(answer.body)
 
     async def _collect(self, request: Request, turn: Turn, answer: JsonAnswer) -> None:

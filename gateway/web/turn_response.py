@@ -101,7 +101,8 @@ class ClientConnection:
         elif now - self._sending_since >= self._send_timeout_s:
             abort_connection(self._scope)  # a close would wait for the client to read what is buffered
         else:
-            self._timer = self._loop.call_at(self._sending_since + self._send_timeout_s, self._check_timers)
+            next_check = min(self._sending_since + self._send_timeout_s, now + self._ping_s)
+            self._timer = self._loop.call_at(next_check, self._check_timers)  # it may be sent, and quiet, before that
 
     async def _ping(self) -> None:
         if not self._is_finished and self._sending_since is None:

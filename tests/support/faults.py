@@ -62,7 +62,7 @@ ON_EMULATOR: dict[str, Expected] = {
     "[approval]": Error(502, "action_required", text=False),
     "[fail]": Error(502, "run_failed"),
     "[expired]": Error(502, "run_failed"),
-    "[cancelled]": Error(502, "run_failed"),
+    "[cancelled]": Error(499, "cancelled"),
     "[stall]": Error(504, "upstream_timeout"),
     "[stall] [comments]": Error(504, "upstream_timeout"),
     "[drop]": Error(502, "upstream_unavailable"),
@@ -197,16 +197,38 @@ async def _ended_in_mid_frame(wire: Wire) -> None:
     await wire.end()
 
 
-async def _not_json(wire: Wire) -> None:
-    await _begun(wire)
-    await wire.send(b"event: thread.message.delta\ndata: {not json}\n\n")
-    await wire.left()
+def _sends(data: str) -> Act:
+    """A delta with this data."""
+
+    async def act(wire: Wire) -> None:
+        await _begun(wire)
+        await wire.send(f"event: {wire.wire_format.delta_name}\ndata: {data}\n\n".encode())
+        await wire.left()
+
+    return act
 
 
-async def _not_an_object(wire: Wire) -> None:
-    await _begun(wire)
-    await wire.send(b"event: thread.message.delta\ndata: [1]\n\n")
-    await wire.left()
+def _beats(*heartbeats: str) -> Act:
+    """Between two deltas, frames that say nothing."""
+
+    async def act(wire: Wire) -> None:
+        await _begun(wire)
+        await wire.send(*(beat.encode() + b"\n\n" for beat in heartbeats))
+        await wire.send(wire.wire_format.delta(" again"), wire.wire_format.finished)
+        await wire.end()
+
+    return act
+
+
+def _breaks(frame: str) -> Act:
+    """A frame that is an error, in a form that no documentation has."""
+
+    async def act(wire: Wire) -> None:
+        await _begun(wire)
+        await wire.send(frame.encode() + b"\n\n")
+        await wire.left()
+
+    return act
 
 
 async def _unknown_reason(wire: Wire) -> None:
@@ -306,8 +328,25 @@ ON_BARE_SOCKET: dict[str, tuple[Act, Expected]] = {
     "closed in mid-frame": (_closed_in_mid_frame, Error(502, "upstream_unavailable")),
     "reset in mid-frame": (_reset_in_mid_frame, Error(502, "upstream_unavailable")),
     "a clean end in mid-frame": (_ended_in_mid_frame, Error(502, "upstream_unavailable")),
-    "a frame that is not JSON": (_not_json, Error(502, "upstream_unavailable")),
-    "a frame that is no object": (_not_an_object, Error(502, "upstream_unavailable")),
+    "a frame that is not JSON": (_sends("{not json}"), Error(502, "upstream_unavailable")),
+    "a frame that is no object": (_sends("[1]"), Error(502, "upstream_unavailable")),
+    "a frame that is nested too deep": (_sends("[" * 100_000), Error(502, "upstream_unavailable")),
+    "heartbeats of every kind": (
+        _beats(
+            "data:", "data: ", "event: ping\ndata:", "event: ping\ndata: pong", "event: keepalive\ndata: 1", "retry: 5"
+        ),
+        Done(),
+    ),
+    "an `error` event with an unlisted code": (_fails("moon_phase", by_event=True), Error(502, "run_failed")),
+    "an error without a type": (
+        _breaks('data: {"error": {"code": 429, "message": "upstream words"}}'),
+        Error(429, "upstream_rate_limited"),
+    ),
+    "an error as a text": (_breaks('data: {"error": "upstream words"}'), Error(502, "run_failed")),
+    "an `error` event whose type is another": (
+        _breaks('event: error\ndata: {"type": "invalid_request_error", "message": "upstream words"}'),
+        Error(502, "run_failed"),
+    ),
     "incomplete for an unknown reason": (_unknown_reason, Error(502, "run_failed")),
     "a quota used up for good": (_fails("insufficient_quota"), Error(429, "upstream_rate_limited")),
     "the content filter in mid-run": (_fails("content_filter", by_event=True), Error(400, "content_filtered")),
@@ -344,6 +383,7 @@ NOT_WORTH_TRYING_AGAIN = {
     "the context's length as an `error` event",
     "`invalid_prompt` in mid-run",
     "`invalid_prompt` as an `error` event",
+    "an `error` event whose type is another",
     "a refused image in mid-run",
 }
 """Of those on the bare socket: the same request would end so again."""

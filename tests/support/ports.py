@@ -8,7 +8,9 @@ _FIRST = 12_000
 _PER_WORKER = 1_000  # all below 32768, where Linux begins with the ports that it gives away itself
 
 _worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20
-_own = range(_FIRST + _worker * _PER_WORKER, _FIRST + (_worker + 1) * _PER_WORKER)
+_slice = range(_FIRST + _worker * _PER_WORKER, _FIRST + (_worker + 1) * _PER_WORKER)
+_begin = os.getpid() % _PER_WORKER  # another run of the suite on this machine has the same slices
+_own: list[int] = [*_slice[_begin:], *_slice[:_begin]]
 _turn = cycle(_own)
 
 

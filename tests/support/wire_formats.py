@@ -48,6 +48,7 @@ def answer(*texts: str) -> list[Json]:
 @dataclass(frozen=True)
 class Responses:
     secret: str = "upstream words"
+    delta_name: str = "response.output_text.delta"
     started = framed([created()])
     finished = framed([completed()])
     failed_without_reason = framed([_ended("failed", error=None)])
@@ -68,6 +69,7 @@ class Responses:
 @dataclass(frozen=True)
 class Classic:
     secret: str = "upstream words"
+    delta_name: str = "thread.message.delta"
 
     def _run(self, kind: str, **more: Any) -> bytes:
         return encoded((f"thread.run.{kind}", {"id": "run_1", "thread_id": "thread_1", "status": kind, **more}))

@@ -7,7 +7,6 @@ when its client disconnects, and keeps its thread locked: so whatever ends a tur
 import asyncio
 import logging
 import uuid
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
@@ -17,8 +16,17 @@ import anyio
 from gateway.backends.base import Backend
 from gateway.backends.classic.events import ClassicRun
 from gateway.backends.http_client import RETRY_BUDGET_S, UpstreamClient
+from gateway.backends.json_values import as_object, as_string
 from gateway.backends.upstream_errors import parse_retry_after_s
-from gateway.errors import Cancelled, GatewayError, NoActiveRun, UpstreamRunFailed, UpstreamTimeout, UpstreamUnavailable
+from gateway.errors import (
+    ConversationBusy,
+    ConversationNotFound,
+    GatewayError,
+    NoActiveRun,
+    UpstreamRunFailed,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from gateway.events import BackendEvent, Thread, ThreadId, Turn
 
 _log = logging.getLogger(__name__)
@@ -35,29 +43,26 @@ class ClassicBackend(Backend):
     def __init__(self, upstream: UpstreamClient, assistant_id: str) -> None:
         self._upstream = upstream
         self._assistant_id = assistant_id
-        self._cancelled: deque[str] = deque(maxlen=1_000)  # runs that a caller stopped here, not someone else
         self._background_tasks: set[asyncio.Task[None]] = set()
 
     async def answer(self, turn: Turn) -> AsyncGenerator[list[BackendEvent]]:
         turn_id = uuid.uuid4().hex
-        run = ClassicRun()
+        run, is_accepted = ClassicRun(), False
         try:
             async with self._upstream.open_stream(
                 *_build_request(turn, self._assistant_id, turn_id),
                 thread_id=turn.thread_id,
                 retry_deadline=asyncio.get_running_loop().time() + RETRY_BUDGET_S,
             ) as stream:
+                is_accepted = True
                 run.retry_after_s = parse_retry_after_s(stream.headers)
                 while (events := await stream.read_events(run.translate)) is not None:
                     yield events
                 if not stream.completed:
                     raise run.premature_end_error()
-        except UpstreamRunFailed as e:
-            if run.run_id in self._cancelled:
-                raise Cancelled() from e
-            raise
         except GatewayError as e:
-            may_have_started = isinstance(e, UpstreamUnavailable | UpstreamTimeout)  # only the answer was lost
+            # A run may have started although its answer was lost.
+            may_have_started = is_accepted or isinstance(e, UpstreamUnavailable | UpstreamTimeout)
             await self._stop(run, turn.thread_id if may_have_started else None, turn_id)
             raise
         except BaseException:  # client disconnect or deadline
@@ -68,16 +73,21 @@ class ClassicBackend(Backend):
         await self._upstream.request_json("GET", f"/assistants/{self._assistant_id}?{_VERSION}")
 
     async def cancel(self, thread: Thread) -> None:
-        """Cancel the thread's newest run: only that one can be active. No state is kept."""
+        """Cancel the thread's newest run: only that one can be active. Keeps no state, so that any replica can do it.
+
+        Its stream ends by the run's own event, wherever it is. Raises NoActiveRun, and what a request raises.
+        """
+        active = await self._list_active_runs(thread.id, 1)
+        if not active:
+            raise NoActiveRun("no active run")
         try:
-            runs = await self._list_active_runs(thread.id, 1)
-            for run in runs:
-                self._cancelled.append(str(run.get("id")))
-                await self._cancel_run(thread.id, str(run.get("id")))
-        except GatewayError as e:
-            raise NoActiveRun(str(e)) from e
-        if not runs:
-            raise NoActiveRun()
+            await self._cancel_run(thread.id, str(active[0].get("id")))
+        except (UpstreamRunFailed, ConversationBusy, ConversationNotFound) as e:  # refused: it may have just ended
+            still_active = await self._list_active_runs(thread.id, 1)
+            if not still_active or still_active[0].get("id") != active[0].get("id"):
+                raise NoActiveRun("ended before it could be cancelled") from e
+            if still_active[0].get("status") != "cancelling":
+                raise
 
     async def warm(self) -> None:
         await self.check()
@@ -105,7 +115,7 @@ class ClassicBackend(Backend):
                 await self._cancel_run(run.thread_id, run.run_id)
             elif thread_id:
                 for other in await self._list_active_runs(thread_id, 5):
-                    if (other.get("metadata") or {}).get("turn_id") == turn_id:
+                    if as_object(other.get("metadata")).get("turn_id") == turn_id:
                         await self._cancel_run(thread_id, str(other.get("id")))
 
     async def _list_active_runs(self, thread_id: ThreadId, limit: int) -> list[dict[str, Any]]:
@@ -114,7 +124,8 @@ class ClassicBackend(Backend):
             "GET", f"/threads/{thread_id}/runs?{_VERSION}&limit={limit}&order=desc", thread_id=thread_id
         )
         runs = page.get("data")
-        return [run for run in runs if run.get("status") in _ACTIVE] if isinstance(runs, list) else []
+        objects = map(as_object, runs if isinstance(runs, list) else [])
+        return [run for run in objects if as_string(run.get("status")) in _ACTIVE]
 
     async def _cancel_run(self, thread_id: ThreadId, run_id: str) -> None:
         await self._upstream.request_json(

@@ -5,12 +5,13 @@ Vocabulary: `AgentStreamEvent` of azure-ai-agents 1.1.0. Unknown events are skip
 
 from typing import Any
 
-from gateway.backends.json_values import Surrogates, as_object, as_string, parse_object, usage_from
+from gateway.backends.json_values import Surrogates, as_object, as_string, check_heartbeat, parse_object, usage_from
 from gateway.backends.sse_reader import Frame
-from gateway.backends.upstream_errors import error_from_run
-from gateway.errors import ActionRequired, GatewayError, UpstreamRunFailed, UpstreamUnavailable
+from gateway.backends.upstream_errors import error_from_run, error_of_frame
+from gateway.errors import ActionRequired, Cancelled, GatewayError, UpstreamRunFailed, UpstreamUnavailable
 from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta, Thread, ThreadId
 
+_KNOWN = ("thread.run.", "thread.message.", "error")
 _FINISH_REASONS: dict[str, FinishReason] = {
     "max_tokens": "length",
     "max_completion_tokens": "length",
@@ -24,7 +25,7 @@ class ClassicRun:
         self.retry_after_s: float | None = None
         """`Retry-After` of the HTTP response, used if the run itself is rate-limited later."""
         self._surrogates = Surrogates()
-        self._messages_with_text: set[object] = set()
+        self._messages_with_text: set[str | None] = set()
         self._incomplete_reason: FinishReason | None = None
         self.thread_id = ThreadId("")
         self.run_id = ""
@@ -33,12 +34,14 @@ class ClassicRun:
 
     def translate(self, frame: Frame) -> list[BackendEvent]:
         """Return the frame's events. Raises GatewayError if the run failed."""
-        event, data = frame
-        if event == "thread.message.delta":
-            return self._translate_delta(parse_object(data))
-        if data == b"[DONE]" or event.startswith("thread.run.step."):
+        name, data = frame
+        if name.startswith("thread.run.step."):
             return []
-        return self._translate_other(event, parse_object(data))
+        body = parse_object(data)
+        if body is None:
+            check_heartbeat(data, is_known=name.startswith(_KNOWN))
+            return []
+        return self._translate_delta(body) if name == "thread.message.delta" else self._translate_other(name, body)
 
     def premature_end_error(self) -> GatewayError:
         """Return the error for a stream that ends without a final event."""
@@ -47,23 +50,28 @@ class ClassicRun:
     def _translate_other(self, kind: str, body: dict[str, Any]) -> list[BackendEvent]:
         match kind:
             case "thread.message.completed":
-                already_sent = body.get("id") in self._messages_with_text
+                already_sent = as_string(body.get("id")) in self._messages_with_text
                 return [] if already_sent else self._translate_content(body.get("content"))
             case "thread.message.incomplete":
                 self._incomplete_reason = _FINISH_REASONS.get(_read_reason(body)) or self._incomplete_reason
+            case "thread.run.cancelled":
+                self.has_ended = True
+                raise Cancelled("upstream")
             case "thread.run.completed":
                 return [*self._start(body), *self._complete(self._incomplete_reason or "stop", body)]
             case "thread.run.incomplete":
+                self.has_ended = True
                 return [*self._start(body), *self._complete(_finish_reason_from(body), body)]
             case "thread.run.requires_action":
                 raise ActionRequired("requires_action")
-            case "thread.run.failed" | "thread.run.expired" | "thread.run.cancelled":
+            case "thread.run.failed" | "thread.run.expired":
                 self.has_ended = True
                 raise self._error_from(kind, body)
-            case "error":
-                raise error_from_run(as_object(body.get("error")) or body, "error event", self.retry_after_s)
             case _ if kind.startswith("thread.run."):
                 return self._start(body)
+        error = error_of_frame(kind, body)
+        if error is not None:
+            raise error_from_run(error, "error event", self.retry_after_s)
         return []
 
     def _start(self, run: dict[str, Any]) -> list[BackendEvent]:
@@ -74,7 +82,7 @@ class ClassicRun:
         return [RunStarted(Thread(self.thread_id), run_id)]
 
     def _translate_delta(self, message: dict[str, Any]) -> list[BackendEvent]:
-        self._messages_with_text.add(message.get("id"))
+        self._messages_with_text.add(as_string(message.get("id")))
         return self._translate_content(as_object(message.get("delta")).get("content"))
 
     def _translate_content(self, content: object) -> list[BackendEvent]:

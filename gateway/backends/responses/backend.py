@@ -125,7 +125,8 @@ async def _read_events(stream: UpstreamStream, run: ResponseRun) -> list[Backend
     """Return None after the run's completion. Raises GatewayError if it did not complete."""
     if run.failed:
         with anyio.move_on_after(_FAILURE_REASON_TIMEOUT_S):
-            await stream.read_events(run.translate)
+            while await stream.read_events(run.translate) is not None:
+                pass
         raise run.failed
     events = await stream.read_events(run.translate)
     if events is None and not stream.completed:

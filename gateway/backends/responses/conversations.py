@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
+import time
 from typing import Any
 
 from gateway.backends.http_client import UpstreamClient
 from gateway.backends.json_values import as_string
 from gateway.backends.responses.conversation_pool import ConversationPool
-from gateway.errors import AgentNotFound, ConversationNotFound, GatewayError, UpstreamUnavailable
+from gateway.errors import AgentNotFound, GatewayError, UpstreamUnavailable
 from gateway.events import Thread, ThreadId, Turn
 
 _log = logging.getLogger(__name__)
 
 _PATH = "/openai/v1/conversations"
 _LABELS_TIMEOUT_S = 2.0
+_CHECK_AGAIN_S = 60.0
 
 
 class Conversations:
@@ -24,18 +26,18 @@ class Conversations:
         self._can_chain = can_chain
         self._exist = None if can_chain else True
         """Whether the endpoint has conversations; None: not known before the first was created, or refused."""
+        self._check_again_at = 0.0
         self._pool = ConversationPool(pool_size, self._create, self._delete)
         self._background_tasks: set[asyncio.Task[None]] = set()  # labels being written during their runs
 
     async def open(self, turn: Turn, retry_deadline: float, run_finished: asyncio.Future[None]) -> Thread | None:
         """Return the conversation that the turn continues, or a new one; None if its response begins a chain.
 
-        `run_finished`: the caller sets it when the run is over. Raises ConversationNotFound, and what a request raises.
+        `run_finished`: the caller sets it when the run is over.
         """
         if turn.thread:
-            if not turn.thread.is_chain:
-                await self._check_exist()
-            return turn.thread
+            # Where there are no conversations, a handle without a marker is a chain's, from before those had one.
+            return Thread(turn.thread.id, is_chain=True) if self._exist is False else turn.thread
         if thread_id := await self._pool.take():
             task = asyncio.create_task(self._write_label(thread_id, turn, run_finished))
             self._background_tasks.add(task)
@@ -52,6 +54,8 @@ class Conversations:
 
     def refill(self) -> None:
         """Prepare the conversations of the next new turns, in the background."""
+        if self._exist is False and time.monotonic() >= self._check_again_at:
+            self._exist = None  # a proxy or a restart may have answered that 404
         if self._exist is not False:
             self._pool.refill()
 
@@ -73,23 +77,14 @@ class Conversations:
             for task in unwritten:
                 task.cancel()
 
-    async def _check_exist(self) -> None:
-        """Raise ConversationNotFound where there are none: such an endpoint may take any id, and remember nothing.
-
-        Without a pool that is not known before the first new conversation.
-        """
-        if self._exist is None:
-            self._pool.refill()
-            await self._pool.wait_until_filled()
-        if self._exist is False:
-            raise ConversationNotFound("an endpoint without conversations")
-
     async def _create(self, label: dict[str, str] | None = None, retry_deadline: float = 0) -> ThreadId:
         body = {"metadata": label} if label else {}
         try:
             created = await self._upstream.request_json("POST", _PATH, body, retry_deadline=retry_deadline)
         except AgentNotFound:
-            self._exist = not self._can_chain
+            if self._exist is None:
+                self._exist = False
+                self._check_again_at = time.monotonic() + _CHECK_AGAIN_S
             raise
         self._exist = True
         thread_id = as_string(created.get("id"))

@@ -6,15 +6,27 @@ Vocabulary: https://platform.openai.com/docs/api-reference/responses-streaming, 
 
 from typing import Any
 
-from gateway.backends.json_values import Surrogates, as_object, parse_object, usage_from
+from gateway.backends.json_values import Surrogates, as_object, check_heartbeat, parse_object, usage_from
+from gateway.backends.responses.said_parts import SaidParts, text_of_part, texts_of_item
 from gateway.backends.sse_reader import Frame
-from gateway.backends.upstream_errors import error_from_run
-from gateway.errors import ActionRequired, GatewayError, UpstreamRunFailed, UpstreamUnavailable
+from gateway.backends.upstream_errors import error_from_run, error_of_frame
+from gateway.errors import ActionRequired, Cancelled, GatewayError, UpstreamRunFailed, UpstreamUnavailable
 from gateway.events import BackendEvent, FinishReason, RunCompleted, RunStarted, TextDelta, Thread, ThreadId
 
-_TEXT_DELTAS = {"response.output_text.delta", "response.refusal.delta"}
-_TEXT_DONES = {"response.output_text.done": "text", "response.refusal.done": "refusal"}
-_FAILURE_EVENTS = {"error", "response.failed"}  # after a failure without a reason, all others are skipped
+_TEXT_DELTAS = {"response.output_text.delta", "response.refusal.delta", "response.text.delta"}
+_TEXT_DONES = {"response.output_text.done": "text", "response.refusal.done": "refusal", "response.text.done": "text"}
+_KNOWN = {
+    *_TEXT_DELTAS,
+    *_TEXT_DONES,
+    "error",
+    "response.created",
+    "response.cancelled",
+    "response.completed",
+    "response.content_part.done",
+    "response.failed",
+    "response.incomplete",
+    "response.output_item.done",
+}
 _CLIENT_CALLS = {
     "function_call",
     "custom_tool_call",
@@ -39,8 +51,7 @@ class ResponseRun:
         """`Retry-After` of the HTTP response, used if the run itself is rate-limited later."""
         self._started = False
         self._surrogates = Surrogates()
-        self._current_item: object = None
-        self._items_with_text: set[object] = set()
+        self._said = SaidParts()
         self.failed: GatewayError | None = None
         """Set by a `response.failed` without a reason: the `error` event that follows has it."""
         self.pending_actions: dict[str, dict[str, Any]] = {}
@@ -48,40 +59,42 @@ class ResponseRun:
 
     def translate(self, frame: Frame) -> list[BackendEvent]:
         """Return the frame's events. Raises GatewayError if the run failed."""
-        _, data = frame
-        if data == b"[DONE]":
-            return []
+        name, data = frame
         event = parse_object(data)
-        kind = event.get("type")
-        if self.failed and kind not in _FAILURE_EVENTS:
+        if event is None:
+            check_heartbeat(data, is_known=name in _KNOWN)
             return []
-        if kind in _TEXT_DELTAS:
-            if event.get("item_id") != self._current_item or not self._items_with_text:
-                self._current_item = event.get("item_id")
-                self._items_with_text.add(self._current_item)
-            return self._translate_text(event.get("delta"))
-        if kind in _TEXT_DONES:
-            already_sent = event.get("item_id") in self._items_with_text
-            return [] if already_sent else self._translate_text(event.get(_TEXT_DONES[str(kind)]))
-        return self._translate_other(kind, event)
+        kind = event.get("type")
+        if not isinstance(kind, str) or name == "error":
+            kind = name
+        if kind in _TEXT_DELTAS and not self.failed:
+            return self._translate_delta(event)
+        error = error_of_frame(kind, event)
+        if error is not None:
+            raise error_from_run(error, "error event", self.retry_after_s)
+        return [] if self.failed and kind != "response.failed" else self._translate_other(kind, event)
 
     def premature_end_error(self) -> GatewayError:
         """Return the error for a stream that ends without a final event."""
         return self.failed or UpstreamUnavailable("the stream ended without a final event")
 
-    def _translate_other(self, kind: object, event: dict[str, Any]) -> list[BackendEvent]:
+    def _translate_other(self, kind: str, event: dict[str, Any]) -> list[BackendEvent]:
         response = as_object(event.get("response"))
         match kind:
-            case "error":
-                raise error_from_run(as_object(event.get("error")) or event, "error event", self.retry_after_s)
             case "response.failed":
                 return self._fail(response)
             case "response.cancelled":
-                raise UpstreamRunFailed("cancelled upstream")
+                raise Cancelled("upstream")
             case "response.output_item.done":
-                self._track_action(as_object(event.get("item")))
+                item = as_object(event.get("item"))
+                self._track_action(item)
+                return self._translate_item(item, event.get("output_index"))
+            case "response.content_part.done":
+                return self._translate_whole(event, text_of_part(as_object(event.get("part"))))
             case "response.completed" | "response.incomplete":
-                return [*self._start(response), *self._complete(response)]
+                return [*self._start(response), *self._complete(kind, response)]
+            case _ if kind in _TEXT_DONES:
+                return self._translate_whole(event, event.get(_TEXT_DONES[kind]))
         return self._start(response)
 
     def _start(self, response: dict[str, Any]) -> list[BackendEvent]:
@@ -100,9 +113,31 @@ class ResponseRun:
         self._started = True
         return [RunStarted(self._conversation, "")]
 
-    def _translate_text(self, delta: object) -> list[BackendEvent]:
-        text = self._surrogates.join(delta) if isinstance(delta, str) else ""
-        return [*self._start_late(), TextDelta(text)] if text else []
+    def _translate_delta(self, event: dict[str, Any]) -> list[BackendEvent]:
+        delta = event.get("delta")
+        if not isinstance(delta, str) or not delta:
+            return []
+        self._said.add(event.get("output_index"), event.get("content_index"), event.get("item_id"))
+        return self._say(delta)
+
+    def _translate_whole(self, event: dict[str, Any], text: object) -> list[BackendEvent]:
+        """Say a text that comes whole, unless it was said in deltas."""
+        place = event.get("output_index"), event.get("content_index"), event.get("item_id")
+        if not isinstance(text, str) or not text or self._said.has(*place):
+            return []
+        self._said.add(*place)
+        return self._say(text)
+
+    def _translate_item(self, item: dict[str, Any], output_index: object) -> list[BackendEvent]:
+        events: list[BackendEvent] = []
+        for content_index, text in texts_of_item(item):
+            place = {"output_index": output_index, "content_index": content_index, "item_id": item.get("id")}
+            events += self._translate_whole(place, text)
+        return events
+
+    def _say(self, text: str) -> list[BackendEvent]:
+        joined = self._surrogates.join(text)
+        return [*self._start_late(), TextDelta(joined)] if joined else []
 
     def _fail(self, response: dict[str, Any]) -> list[BackendEvent]:
         error = as_object(response.get("error"))
@@ -120,23 +155,30 @@ class ResponseRun:
         else:
             self.pending_actions.pop(str(item.get("call_id")), None)  # some tools that look client-side run upstream
 
-    def _complete(self, response: dict[str, Any]) -> list[BackendEvent]:
+    def _complete(self, kind: str, response: dict[str, Any]) -> list[BackendEvent]:
         output = response.get("output")
-        for item in output if isinstance(output, list) else []:
-            self._track_action(as_object(item))
+        events: list[BackendEvent] = []
+        for index, value in enumerate(output if isinstance(output, list) else []):
+            item = as_object(value)
+            self._track_action(item)
+            events += self._translate_item(item, index)
         if self.pending_actions:
             raise ActionRequired(", ".join(str(item.get("type")) for item in self.pending_actions.values()))
-        reason = _finish_reason_from(response)
-        rest = [*self._start_late(), *self._translate_text(self._surrogates.flush())]
-        return [*rest, RunCompleted(reason, usage_from(response.get("usage"), "input_tokens", "output_tokens"))]
+        reason = self._finish_reason_from(kind, response)
+        rest = self._surrogates.flush()
+        events += [*self._start_late(), *([TextDelta(rest)] if rest else [])]
+        return [*events, RunCompleted(reason, usage_from(response.get("usage"), "input_tokens", "output_tokens"))]
 
-
-def _finish_reason_from(response: dict[str, Any]) -> FinishReason:
-    """Raise UpstreamRunFailed for a reason that the contract has no name for."""
-    details = as_object(response.get("incomplete_details"))
-    if response.get("status") != "incomplete" and not details:
-        return "stop"
-    reason = _FINISH_REASONS.get(str(details.get("reason")))
-    if reason is None:
-        raise UpstreamRunFailed(f"incomplete: {str(details.get('reason'))[:40]}")
-    return reason
+    def _finish_reason_from(self, kind: str, response: dict[str, Any]) -> FinishReason:
+        """Raise what the response says of itself, if it is neither complete nor cut short for a reason that we know."""
+        status, details = response.get("status"), as_object(response.get("incomplete_details"))
+        if status == "cancelled":
+            raise Cancelled("upstream")
+        if status not in (None, "completed", "incomplete"):
+            raise error_from_run(as_object(response.get("error")), "response ended unfinished", self.retry_after_s)
+        if kind == "response.completed" and status != "incomplete" and not details:
+            return "stop"
+        reason = _FINISH_REASONS.get(str(details.get("reason")))
+        if reason is None:
+            raise UpstreamRunFailed(f"incomplete: {str(details.get('reason'))[:40]}")
+        return reason
