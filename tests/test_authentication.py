@@ -6,7 +6,9 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import httpx
+import pytest
 
+from gateway.access.identity import jwks
 from gateway.access.identity.entra import Entra
 from gateway.app import create_app
 from gateway.settings import Settings
@@ -117,9 +119,53 @@ def test_kept_signing_keys_serve_while_the_sign_in_service_is_down(emulator: str
         assert ask(client, bearer(tenant.token())).status_code == 200
         tenant.is_down = True
         unknown = tenant.token(kid="kid-9", key=tenant.keys["kid-1"])
-        assert refused(ask(client, bearer(unknown))) == (401, "unauthenticated")
-        assert tenant.fetched == 2
+        for _ in range(3):
+            undecided = ask(client, bearer(unknown))
+            assert refused(undecided) == (502, "upstream_unavailable"), "nobody knows whether there is such a key"
+            assert undecided.json()["retryable"] is True
+        assert tenant.fetched == 2, "the first one, and one for the unknown key"
         assert ask(client, bearer(tenant.token())).status_code == 200
+
+
+def test_a_failed_fetch_does_not_lock_a_new_signing_key_out(emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_tenant() as tenant, with_entra(tenant, foundry(emulator, **ENTRA)) as client:
+        assert ask(client, bearer(tenant.token())).status_code == 200
+        tenant.add_key("kid-2")
+        tenant.is_down = True
+        assert refused(ask(client, bearer(tenant.token(kid="kid-2")))) == (502, "upstream_unavailable")
+        tenant.is_down = False
+        monkeypatch.setattr(jwks, "_RETRY_INTERVAL_S", 0.0)  # as if five seconds had passed
+        assert ask(client, bearer(tenant.token(kid="kid-2"))).status_code == 200
+        assert tenant.fetched == 3
+
+
+def test_a_made_up_key_id_locks_a_new_signing_key_out_for_a_short_time_alone(
+    emulator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jwks._UNKNOWN_KEY_INTERVAL_S <= 30
+    with a_tenant() as tenant, with_entra(tenant, foundry(emulator, **ENTRA)) as client:
+        assert ask(client, bearer(tenant.token())).status_code == 200
+        made_up = tenant.token(kid="made-up", key=tenant.keys["kid-1"])
+        assert refused(ask(client, bearer(made_up))) == (401, "unauthenticated")
+        tenant.add_key("kid-2")
+        monkeypatch.setattr(jwks, "_UNKNOWN_KEY_INTERVAL_S", 0.0)  # as if that time had passed
+        assert ask(client, bearer(tenant.token(kid="kid-2"))).status_code == 200
+        assert tenant.fetched == 3
+
+
+def test_what_is_no_list_of_keys_is_a_failed_fetch(emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "_RETRY_INTERVAL_S", 0.0)
+    with a_tenant() as tenant, with_entra(tenant, foundry(emulator, **ENTRA)) as client:
+        assert ask(client, bearer(tenant.token())).status_code == 200
+        tenant.add_key("kid-2")
+        odd_key = {"kty": "RSA", "kid": "kid-2", "n": 7, "e": []}
+        documents: list[object] = [[], {"keys": []}, {"keys": {}}, {"keys": [odd_key]}]
+        for document in documents:
+            tenant.document = document
+            assert refused(ask(client, bearer(tenant.token(kid="kid-2")))) == (502, "upstream_unavailable"), document
+            assert ask(client, bearer(tenant.token())).status_code == 200
+        tenant.document = None
+        assert ask(client, bearer(tenant.token(kid="kid-2"))).status_code == 200
 
 
 def test_without_any_signing_key_nobody_is_told_to_sign_in(emulator: str) -> None:

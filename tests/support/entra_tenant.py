@@ -27,6 +27,8 @@ class Tenant:
         self.keys = {"kid-1": _new_key()}
         self.fetched = 0
         self.is_down = False
+        self.document: object = None
+        """What is answered instead of the keys, unless None."""
         self.url = ""
 
     def app(self) -> Starlette:
@@ -36,6 +38,8 @@ class Tenant:
         self.fetched += 1
         if self.is_down:
             return Response(status_code=503)
+        if self.document is not None:
+            return JSONResponse(self.document)
         return JSONResponse({"keys": [_public(kid, key) for kid, key in self.keys.items()]})
 
     def add_key(self, kid: str) -> None:

@@ -16,8 +16,8 @@ from gateway.errors import UpstreamUnavailable
 
 _log = logging.getLogger(__name__)
 
-_UNKNOWN_KEY_INTERVAL_S = 300.0  # at most one fetch in this time for unknown key ids: anyone can invent them
-_RETRY_INTERVAL_S = 5.0  # while no key is cached at all
+_UNKNOWN_KEY_INTERVAL_S = 30.0  # at most one fetch in this time for unknown key ids: anyone can invent them
+_RETRY_INTERVAL_S = 5.0  # after a fetch that failed
 _MAX_AGE_S = 86_400.0  # then they are fetched again: keys are also withdrawn
 _TIMEOUT = aiohttp.ClientTimeout(total=5)
 
@@ -31,18 +31,21 @@ class SigningKeys:
         self._attempted_at = self._fetched_at = self._unknown_key_at = float("-inf")
 
     async def find_key(self, key_id: str) -> jwt.PyJWK | None:
-        """Return the key, None if the tenant has none of this id. Raises UpstreamUnavailable while no key is cached."""
+        """Return the key, None if the tenant has none of this id.
+
+        Raises UpstreamUnavailable for an id that is not cached while the newest fetch failed: there may be such a key.
+        """
         if not self._keys:
             await self._fetch_at_most_every(_RETRY_INTERVAL_S)
-            if not self._keys:
-                raise _unreachable_error()
-        if key_id not in self._keys:
+        elif key_id not in self._keys:
             await self._fetch_for_unknown()
         elif (
             time.monotonic() - self._fetched_at > _MAX_AGE_S
             and time.monotonic() - self._attempted_at > _UNKNOWN_KEY_INTERVAL_S
         ):
             self._start_fetch()  # in the background: the cached key is good
+        if key_id not in self._keys and self._has_failed:
+            raise _unreachable_error()
         return self._keys.get(key_id)
 
     async def warm(self) -> None:
@@ -55,9 +58,14 @@ class SigningKeys:
         if self._session:
             await self._session.close()
 
+    @property
+    def _has_failed(self) -> bool:
+        """Whether the newest fetch brought no keys."""
+        return self._attempted_at > self._fetched_at
+
     async def _fetch_for_unknown(self) -> None:
         now = time.monotonic()
-        if now - self._unknown_key_at > _UNKNOWN_KEY_INTERVAL_S:
+        if now - self._unknown_key_at > (_RETRY_INTERVAL_S if self._has_failed else _UNKNOWN_KEY_INTERVAL_S):
             self._unknown_key_at = now
             await asyncio.shield(self._start_fetch())
         elif self._fetch and not self._fetch.done():
