@@ -1,6 +1,7 @@
 """How often: RATE_LIMIT in a process and over two, streams per caller, and whose address counts."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
@@ -47,6 +48,50 @@ def test_each_caller_has_a_count_of_their_own(emulator: str) -> None:
         forged = {"x-forwarded-for": "7.7.7.7, 203.0.113.1"}
         assert refused(client.post("/api/chat", json=CHAT, headers=forged)) == (429, "rate_limited")
         assert client.post("/api/chat", json=CHAT, headers={"x-forwarded-for": "203.0.113.2"}).status_code == 200
+
+
+CROSS_SITE = {"origin": "https://evil.example", "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+NOT_JSON = [
+    {"content-type": "text/plain"},
+    {"content-type": "text/plain; x=application/json"},
+    {"content-type": "application/x-www-form-urlencoded"},
+    {"content-type": "multipart/form-data; boundary=x"},
+    {"content-type": "application/json; charset=utf-16"},
+    {"content-type": ""},
+    {},
+]
+
+
+def test_a_post_that_another_site_can_make_a_browser_send_burns_no_quota(emulator: str) -> None:
+    """Without a preflight it cannot send JSON, and what is not JSON is a 415: it must not use up the person's limit."""
+    with calling(foundry(emulator, rate_limit="2/day")) as client:
+        for path in ("/api/chat", "/api/v1/chat/stream", "/api/chat/cancel"):
+            for headers in NOT_JSON:
+                answer = client.post(path, content=b'{"message": "[echo] hi"}', headers={**CROSS_SITE, **headers})
+                assert refused(answer) == (415, "unsupported_media_type"), (path, headers)
+        assert [client.post("/api/chat", json=CHAT).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_whoever_may_send_json_is_counted_whatever_it_asks_for(emulator: str) -> None:
+    wrong = [("/api/chat", "{"), ("/api/chat", "{}"), ("/api/chat/cancel", "{}"), ("/nothing", "{}"), ("/health", "{}")]
+    with calling(foundry(emulator, rate_limit=f"{len(wrong)}/day")) as client:
+        json_type = {"content-type": "application/json; charset=utf-8;"}
+        statuses = [client.post(path, content=body, headers=json_type).status_code for path, body in wrong]
+        assert statuses == [400, 422, 422, 404, 405]
+        assert client.post("/api/chat", json=CHAT).status_code == 429
+
+
+def test_a_stranger_is_told_so_before_anything_about_the_body(emulator: str) -> None:
+    digest = hashlib.sha256(b"key-of-ann").hexdigest()
+    access = {"auth": "key", "api_keys": f"ann:{digest}", "conversation_keys": "x" * 32}
+    with calling(foundry(emulator, rate_limit="1/day", **access)) as client:
+        for headers in (*NOT_JSON, {"content-type": "application/json"}):
+            answer = client.post("/api/chat", content=b"{}", headers=headers)
+            assert refused(answer) == (401, "unauthenticated")
+        known = {"x-api-key": "key-of-ann"}
+        assert client.post("/api/chat", content=b"{}", headers=known).status_code == 415
+        assert client.post("/api/chat", json=CHAT, headers=known).status_code == 200
+        assert client.post("/api/chat", json=CHAT, headers=known).status_code == 429
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """What may come in, and what is answered to the rest: always a problem of the contract's table."""
 
 import json
+import time
 from typing import Any
 
 import httpx
 import pytest
+from starlette.datastructures import Headers
 
+from gateway.web.content_type import has_json_body
 from tests.support.callers import calling, foundry, unread
 
 JSON = {"content-type": "application/json"}
@@ -53,7 +56,16 @@ HOSTILE: list[tuple[bytes, dict[str, str], tuple[int, str]]] = [
     (b'{"message": "hi"}', {"content-type": "text/plain"}, (415, "unsupported_media_type")),
     (b'{"message": "hi"}', {"content-type": "application/x+json"}, (415, "unsupported_media_type")),
     (b'{"message": "hi"}', {"content-type": "application/json; charset=utf-16"}, (415, "unsupported_media_type")),
+    (b'{"message": "hi"}', {"content-type": "application/json; charset"}, (503, "not_configured")),
+    (b'{"message": "hi"}', {"content-type": "text/plain; application/json"}, (415, "unsupported_media_type")),
+    (b'{"message": "hi"}', {"content-type": "application/json, text/plain"}, (415, "unsupported_media_type")),
     (b'{"message": "hi"}', {**JSON, "content-encoding": "gzip"}, (415, "unsupported_media_type")),
+    (b"\xef\xbb\xbf", JSON, (400, "invalid_request")),
+    (b'\xef\xbb\xbf\xef\xbb\xbf{"message": "hi"}', JSON, (400, "invalid_request")),
+    (b'{"message": "hi"}\xef\xbb\xbf', JSON, (400, "invalid_request")),
+    (b'\xef\xbb\xbf{"message": "\xff"}', JSON, (400, "invalid_request")),
+    ('{"message": "hi"}'.encode("utf-16-le"), JSON, (400, "invalid_request")),
+    ('{"message": "hi"}'.encode("utf-32"), JSON, (400, "invalid_request")),
     (b'{"message": "' + b"x" * 32_001 + b'"}', JSON, (413, "message_too_large")),
     (b'{"message": "' + b"x" * 1_100_000 + b'"}', JSON, (413, "message_too_large")),
 ]
@@ -66,6 +78,68 @@ def test_hostile_bodies_are_refused_by_the_table() -> None:
                 if "v1" in path and (b"_id" in body or b'"stream"' in body):
                     continue  # it knows no such fields
                 assert refused(client.post(path, content=body, headers=headers)) == expected, body[:60]
+
+
+ACCEPTED_TYPES = [
+    "application/json",
+    "Application/JSON",
+    "application/json;",
+    "application/json ; ;",
+    "application/json; charset=utf-8;",
+    "application/json;charset=UTF-8; profile=x",
+    "application/json; profile=x; charset=utf8",
+    'application/json; charset="utf-8"; odata.metadata=minimal',
+    'application/json; profile="a;charset=utf-16"; charset="UTF-8" ;',
+    r'application/json; profile="a\";charset=utf-16"',
+    "application/json; charset = utf-8",
+    "application/json; charset=",
+    "application/json; x-charset=utf-16",
+]
+REFUSED_TYPES = [
+    "",
+    ";charset=utf-8",
+    "application/jsonp; charset=utf-8",
+    "text/plain; charset=utf-8",
+    'text/plain; x="; application/json"',
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=x",
+    "application/json; charset=utf-16",
+    "application/json; charset=utf-8; charset=utf-16",
+    "application/json; profile=x; CHARSET=iso-8859-1;",
+    'application/json; profile="x"; charset="utf-16"',
+    "application/json; charset=utf-8x",
+]
+
+
+def test_the_parameters_of_a_content_type_are_told_apart() -> None:
+    """Field case F13 (media-typer#3, superagent#1112): a semicolon or a parameter after the charset was a 415."""
+    with calling(unread()) as client:
+
+        def answer(content_type: str) -> httpx.Response:
+            return client.post("/api/chat", content=b'{"message": "hi"}', headers={"content-type": content_type})
+
+        for accepted in ACCEPTED_TYPES:
+            assert refused(answer(accepted)) == (503, "not_configured"), accepted
+        for wrong in REFUSED_TYPES:
+            assert refused(answer(wrong)) == (415, "unsupported_media_type"), wrong
+
+
+def test_an_endless_content_type_holds_nobody_up() -> None:
+    began = time.monotonic()
+    for part in (";", '; a="', '; a="\\', "; charset=utf-8", ";" + " " * 10_000):
+        content_type = "application/json" + part * (200_000 // len(part))
+        assert has_json_body(Headers({"content-type": content_type})), part
+    assert time.monotonic() - began < 5
+
+
+def test_a_byte_order_mark_before_the_json_is_no_part_of_it(emulator: str) -> None:
+    """Field case F14 (REST clients of editors, .NET): RFC 8259, 8.1, lets a reader skip it; it was a 400."""
+    with calling(foundry(emulator)) as client:
+        body = b'\xef\xbb\xbf{"message": "[echo] \xef\xbb\xbfhi", "stream": false}'
+        for path in ("/api/chat", "/api/v1/chat/stream", "/api/chat/cancel"):
+            answer = client.post(path, content=body, headers=JSON)
+            assert answer.status_code == (422 if path.endswith("cancel") else 200), answer.text
+        assert client.post("/api/chat", content=body, headers=JSON).json()["response"] == "\ufeffhi"
 
 
 def test_a_body_without_a_length_is_cut_at_its_limit() -> None:

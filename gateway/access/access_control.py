@@ -41,20 +41,23 @@ class AccessControl:
         self._identity: asyncio.Task[Identity] | None = None
         self._rate_limits: asyncio.Task[RateLimits] | None = None
 
-    async def admit(self, scope: Scope) -> Caller:
+    async def authenticate(self, scope: Scope) -> Caller:
         """Return who is calling.
 
-        Raises Unauthenticated, Forbidden, RateLimited; UpstreamUnavailable if a token's signing keys cannot be fetched.
+        Raises Unauthenticated, Forbidden; UpstreamUnavailable if a token's signing keys cannot be fetched.
         """
         caller = anonymous_caller_from(scope, self._settings.trusted_hops)
         if self._settings.auth != "none" and not self._is_public(scope):
             identity = await _wait_for(self._identity)
             subject = await identity.authenticate(Headers(scope=scope))
             caller = Caller(subject, rate_limit_key=subject)
-        if self._settings.rate_limit and scope["method"] == "POST":
+        return caller
+
+    async def count_post(self, caller: Caller) -> None:
+        """Count a POST of this caller. Raises RateLimited."""
+        if self._settings.rate_limit:
             rate_limits = await _wait_for(self._rate_limits)
             await rate_limits.count(caller.rate_limit_key)
-        return caller
 
     def _is_public(self, scope: Scope) -> bool:
         path = scope["path"].removeprefix(scope.get("root_path", ""))

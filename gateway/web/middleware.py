@@ -15,6 +15,7 @@ from gateway.access.callers import remove_easy_auth_headers
 from gateway.errors import GatewayError, InternalError, UnreadableRequest
 from gateway.server import abort_connection
 from gateway.telemetry import locate_error, request_id
+from gateway.web.content_type import has_json_body
 from gateway.web.problems import log_and_respond, problem_response
 
 _log = logging.getLogger(__name__)
@@ -99,7 +100,10 @@ class ErrorMiddleware:
 
 
 class AccessMiddleware:
-    """A middleware that puts the caller into the scope (`callers.get_caller`), or raises what `admit` raises."""
+    """A middleware that puts the caller into the scope (`callers.get_caller`), and counts each POST.
+
+    But one that is no JSON: any site can make a person's browser send it, and it is refused unread.
+    """
 
     def __init__(self, app: ASGIApp, access_control: AccessControl, *, easy_auth: bool) -> None:
         self._app = app
@@ -110,7 +114,9 @@ class AccessMiddleware:
         if scope["type"] == "http":
             if not self._easy_auth:
                 scope["headers"] = remove_easy_auth_headers(scope["headers"])
-            scope["caller"] = await self._access_control.admit(scope)
+            caller = scope["caller"] = await self._access_control.authenticate(scope)
+            if scope["method"] == "POST" and has_json_body(Headers(scope=scope)):
+                await self._access_control.count_post(caller)
         await self._app(scope, receive, send)
 
 

@@ -1,6 +1,7 @@
 """Reads a request's body: a JSON object in UTF-8, of bounded size, in bounded time."""
 
 import asyncio
+from codecs import BOM_UTF8
 from typing import TypeVar
 
 import orjson
@@ -15,6 +16,7 @@ from gateway.errors import (
     UnsupportedMediaType,
 )
 from gateway.protocols.native import MessageRequest
+from gateway.web.content_type import has_json_body
 
 BODY_TIMEOUT_S = 30.0
 
@@ -35,10 +37,13 @@ async def read_json(request: Request, model: type[Body], *, max_bytes: int) -> B
 
     Raises UnsupportedMediaType, MessageTooLarge, RequestTimeout, UnreadableRequest, InvalidRequest, ClientDisconnect.
     """
-    _check_headers(request)
+    if not has_json_body(request.headers):
+        raise UnsupportedMediaType()
     raw = await _read_bytes(request, max_bytes)
     try:
-        value = orjson.loads(raw)  # refuses lone surrogates, other encodings and a thousand levels of nesting
+        value = orjson.loads(
+            raw.removeprefix(BOM_UTF8)
+        )  # refuses lone surrogates, other encodings and a thousand levels of nesting
     except orjson.JSONDecodeError as e:
         raise UnreadableRequest("not JSON") from e
     try:
@@ -46,14 +51,6 @@ async def read_json(request: Request, model: type[Body], *, max_bytes: int) -> B
     except ValidationError as e:
         errors = e.errors(include_url=False, include_context=False, include_input=False)
         raise InvalidRequest(errors=[{**error, "loc": ["body", *error["loc"]]} for error in errors]) from e
-
-
-def _check_headers(request: Request) -> None:
-    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
-    charset = parameters.partition("charset=")[2].strip(' "') if "charset=" in parameters else "utf-8"
-    encoded = request.headers.get("content-encoding", "identity").lower()
-    if kind.strip() != "application/json" or charset not in ("utf-8", "utf8") or encoded != "identity":
-        raise UnsupportedMediaType()
 
 
 async def _read_bytes(request: Request, max_bytes: int) -> bytes:
