@@ -70,7 +70,9 @@ class Settings(AccessSettings):
     )
     max_streams: int = Field(200, gt=0, description="most answers at a time on one replica")
     max_message_chars: int = Field(32_000, gt=0, description="longest message, in characters")
-    max_body_bytes: int = Field(1_048_576, gt=0, description="largest request body, in bytes")
+    max_body_bytes: int = Field(  # at most half of what a replica holds: web/body_budget.py
+        1_048_576, gt=0, le=33_554_432, description="largest request body, in bytes"
+    )
     upstream_idle_timeout_s: Positive = Field(120, description="longest silence of the agent, in seconds")
     answer_deadline_s: Positive = Field(220, description='longest wait for an answer with `"stream": false`')
     send_timeout_s: Positive = Field(60, description="longest time in which a client reads nothing, in seconds")

@@ -1,5 +1,6 @@
 """ASGI middleware, outermost first: headers of every answer, CORS, errors, access control."""
 
+import asyncio
 import logging
 import re
 import uuid
@@ -23,12 +24,14 @@ _log = logging.getLogger(__name__)
 _ALWAYS = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
 _OVER_TLS = (b"strict-transport-security", b"max-age=31536000")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_ARRIVED_AT = "chat-api.arrived_at"
 
 
 class CommonHeaders:
     """A middleware that gives every answer its security headers, and the id that the request has in the log.
 
-    The id is the caller's `x-request-id` if it is well-formed. https://owasp.org/www-project-secure-headers/
+    It is the first to see a request, and notes when that was. The id is the caller's `x-request-id` if it is
+    well-formed. https://owasp.org/www-project-secure-headers/
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,6 +41,7 @@ class CommonHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[_ARRIVED_AT] = asyncio.get_running_loop().time()
         given = Headers(scope=scope).get("x-request-id", "")
         this_id = given if _REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
         added = [(b"x-request-id", this_id.encode()), *_ALWAYS, *([_OVER_TLS] if _is_secure(scope) else [])]
@@ -52,6 +56,12 @@ class CommonHeaders:
             await self._app(scope, receive, send_with_headers)
         finally:
             request_id.reset(token)
+
+
+def seconds_since_arrival(scope: Scope) -> float:
+    """Return how long ago the request's head arrived: its body may take a while."""
+    arrived_at: float = scope[_ARRIVED_AT]
+    return asyncio.get_running_loop().time() - arrived_at
 
 
 class Cors(CORSMiddleware):

@@ -1,4 +1,4 @@
-"""Reads a request's body: a JSON object in UTF-8, of bounded size, in bounded time."""
+"""Reads a request's body: a JSON object in UTF-8, of bounded size, in bounded time, within the replica's budget."""
 
 import asyncio
 from codecs import BOM_UTF8
@@ -16,34 +16,41 @@ from gateway.errors import (
     UnsupportedMediaType,
 )
 from gateway.protocols.native import MessageRequest
+from gateway.web.body_budget import BodyBudget, HeldBody
 from gateway.web.content_type import has_json_body
 
 BODY_TIMEOUT_S = 30.0
+_PART_OVERHEAD_BYTES = 64  # what Python keeps beside each part: a caller may send a body byte by byte
 
 Body = TypeVar("Body", bound=BaseModel)
 Message = TypeVar("Message", bound=MessageRequest)
 
 
-async def read_message(request: Request, model: type[Message], *, max_chars: int, max_bytes: int) -> Message:
+async def read_message(
+    request: Request, model: type[Message], budget: BodyBudget, *, max_chars: int, max_bytes: int
+) -> Message:
     """Raise what `read_json` raises, and MessageTooLarge for a message of more than `max_chars`."""
-    body = await read_json(request, model, max_bytes=max_bytes)
+    body = await read_json(request, model, budget, max_bytes=max_bytes)
     if len(body.message.strip()) > max_chars:
         raise MessageTooLarge(f"{len(body.message)} characters")
     return body
 
 
-async def read_json(request: Request, model: type[Body], *, max_bytes: int) -> Body:
-    """Return the body as `model`.
+async def read_json(request: Request, model: type[Body], budget: BodyBudget, *, max_bytes: int) -> Body:
+    """Return the body as `model`. Its bytes count in `budget` until then.
 
-    Raises UnsupportedMediaType, MessageTooLarge, RequestTimeout, UnreadableRequest, InvalidRequest, ClientDisconnect.
+    Raises UnsupportedMediaType, MessageTooLarge, RequestTimeout, Overloaded, UnreadableRequest, InvalidRequest,
+    ClientDisconnect.
     """
     if not has_json_body(request.headers):
         raise UnsupportedMediaType()
-    raw = await _read_bytes(request, max_bytes)
-    try:
-        value = orjson.loads(
-            raw.removeprefix(BOM_UTF8)
-        )  # refuses lone surrogates, other encodings and a thousand levels of nesting
+    with budget.hold_body() as held:
+        return _parse(await _read_bytes(request, held, max_bytes), model)
+
+
+def _parse(raw: bytes, model: type[Body]) -> Body:
+    try:  # orjson refuses lone surrogates, other encodings and a thousand levels of nesting
+        value = orjson.loads(raw.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as e:
         raise UnreadableRequest("not JSON") from e
     try:
@@ -53,17 +60,21 @@ async def read_json(request: Request, model: type[Body], *, max_bytes: int) -> B
         raise InvalidRequest(errors=[{**error, "loc": ["body", *error["loc"]]} for error in errors]) from e
 
 
-async def _read_bytes(request: Request, max_bytes: int) -> bytes:
+async def _read_bytes(request: Request, held: HeldBody, max_bytes: int) -> bytes:
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise MessageTooLarge(f"{announced} bytes announced")
-    parts, size = [], 0
+    if announced.isdecimal():
+        if int(announced) > max_bytes:
+            raise MessageTooLarge(f"{announced} bytes announced")
+        held.check_room(int(announced))  # before the caller sends it all for nothing
+    parts: list[bytes] = []
+    size = 0
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for part in request.stream():
                 size += len(part)
                 if size > max_bytes:
                     raise MessageTooLarge(f"more than {max_bytes} bytes")
+                held.grow(len(part) + _PART_OVERHEAD_BYTES)
                 parts.append(part)
     except TimeoutError as e:
         raise RequestTimeout(f"{size} bytes in {BODY_TIMEOUT_S} s") from e

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 
 from gateway import __version__
 from gateway.access.callers import get_caller
-from gateway.errors import ConversationNotFound, GatewayError
+from gateway.errors import ConversationNotFound, GatewayError, UpstreamTimeout
 from gateway.events import Event, Handle, Thread, Turn
 from gateway.protocols.base import Encoder
 from gateway.protocols.native import CancelRequest, ChatRequest, JsonAnswer, MessageRequest, NativeEncoder
@@ -20,6 +20,8 @@ from gateway.telemetry import request_id
 from gateway.telemetry.trace_context import continue_trace
 from gateway.telemetry.turn_record import RequestInfo
 from gateway.turns.chat_service import ChatService
+from gateway.web.body_budget import BodyBudget
+from gateway.web.middleware import seconds_since_arrival
 from gateway.web.openapi import BODIES, RESPONSES
 from gateway.web.problems import log_and_respond, problem_response
 from gateway.web.request_body import read_json, read_message
@@ -32,6 +34,7 @@ class Routes:
     def __init__(self, chat_service: ChatService) -> None:
         self._chat_service = chat_service
         self._settings = chat_service.settings
+        self._body_budget = BodyBudget()
         self.router = APIRouter()
         post, get = self.router.post, self.router.get
         post("/api/chat", responses=RESPONSES["chat"], openapi_extra=BODIES["chat"])(self.chat)
@@ -59,7 +62,7 @@ class Routes:
 
     async def cancel(self, request: Request) -> Response:
         """Stops the active run of a conversation, where the upstream can. Its stream then ends in `cancelled`."""
-        body = await read_json(request, CancelRequest, max_bytes=self._settings.max_body_bytes)
+        body = await read_json(request, CancelRequest, self._body_budget, max_bytes=self._settings.max_body_bytes)
         await self._chat_service.cancel(self._from_handle(request, body.thread_id))
         return _json_response({"status": "cancelling"}, 202)
 
@@ -77,8 +80,8 @@ class Routes:
         return _json_response({"status": "ready"})
 
     async def _read_message(self, request: Request, model: type[Body]) -> Body:
-        limits = self._settings
-        return await read_message(request, model, max_chars=limits.max_message_chars, max_bytes=limits.max_body_bytes)
+        max_chars, max_bytes = self._settings.max_message_chars, self._settings.max_body_bytes
+        return await read_message(request, model, self._body_budget, max_chars=max_chars, max_bytes=max_bytes)
 
     def _from_handle(self, request: Request, handle: Handle) -> Thread:
         return self._chat_service.from_handle(handle, get_caller(request.scope))
@@ -119,8 +122,11 @@ class Routes:
         return _json_response(answer.body)
 
     async def _collect(self, request: Request, turn: Turn, answer: JsonAnswer) -> None:
+        deadline_s = self._settings.answer_deadline_s - seconds_since_arrival(request.scope)
+        if deadline_s <= 0:
+            raise UpstreamTimeout("the deadline passed before the upstream was asked")
         caller, info = get_caller(request.scope), self._build_request_info(request, streamed=False)
-        opening = self._chat_service.open_turn(turn, caller, info, self._settings.answer_deadline_s)
+        opening = self._chat_service.open_turn(turn, caller, info, deadline_s)
         async with aclosing(await opening) as open_turn:
             async for events in open_turn.events:
                 for event in events:
