@@ -94,8 +94,7 @@ def test_a_body_that_does_not_come_is_a_408(monkeypatch: pytest.MonkeyPatch, emu
     with calling(foundry(emulator)) as client:
         parts = urlsplit(str(client.base_url))
         with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
-            head = "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
-            connection.sendall(head.encode() + b'{"message"')
+            connection.sendall(f"{HEAD}content-length: 100\r\n\r\n".encode() + b'{"message"')
             answer = read_until(connection, b"}")
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b'"code": "request_timeout", "retryable": true' in answer
@@ -109,8 +108,7 @@ def test_a_disconnect_with_half_a_body_is_no_unhandled_exception(
     with calling(foundry(emulator)) as client:
         parts = urlsplit(str(client.base_url))
         with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
-            head = "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n"
-            connection.sendall(head.encode() + b'{"message"')
+            connection.sendall(f"{HEAD}content-length: 100\r\n\r\n".encode() + b'{"message"')
         assert chat(client, "[echo] well")[-1]["full_response"] == "well"
     assert "unhandled exception" not in caplog.text
 
@@ -178,8 +176,7 @@ def test_a_million_characters_are_refused_and_not_read_whole(emulator: str) -> N
         assert (answer.status_code, answer.json()["code"]) == (413, "message_too_large")
         parts = urlsplit(str(client.base_url))
         with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
-            head = "POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-            connection.sendall(f"{head}content-length: 1000000000000\r\n\r\n".encode())
+            connection.sendall(f"{HEAD}content-length: 1000000000000\r\n\r\n".encode())
             assert read_until(connection, b"}").startswith(b"HTTP/1.1 413 ")
 
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from gateway.access.callers import Caller, anonymous_caller_from
+from gateway.access.host_check import refuse_foreign_host
 from gateway.access.identity import create_identity
 from gateway.access.identity.base import Identity
 from gateway.errors import ShuttingDown
@@ -37,6 +38,7 @@ class AccessControl:
 
     def __init__(self, settings: Settings, identity: Identity | None = None) -> None:
         self._settings = settings
+        self._checks_host = settings.auth == "none" and not settings.trusted_hops
         self._injected = identity
         self._identity: asyncio.Task[Identity] | None = None
         self._rate_limits: asyncio.Task[RateLimits] | None = None
@@ -44,8 +46,11 @@ class AccessControl:
     async def authenticate(self, scope: Scope) -> Caller:
         """Return who is calling.
 
-        Raises Unauthenticated, Forbidden; UpstreamUnavailable if a token's signing keys cannot be fetched.
+        Raises Unauthenticated, Forbidden; UpstreamUnavailable if a token's signing keys cannot be fetched;
+        UnreadableRequest for a foreign Host.
         """
+        if self._checks_host:
+            refuse_foreign_host(scope)
         caller = anonymous_caller_from(scope, self._settings.trusted_hops)
         if self._settings.auth != "none" and not self._is_public(scope):
             identity = await _wait_for(self._identity)

@@ -51,12 +51,12 @@ def find_client_address(scope: Scope, trusted_hops: int) -> ipaddress.IPv4Addres
     """
     if trusted_hops:
         hops = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
-        if len(hops) >= trusted_hops and (address := _parse_address(hops[-trusted_hops])):
+        if len(hops) >= trusted_hops and (address := parse_address(hops[-trusted_hops])):
             return address
-    return _parse_address((scope.get("client") or ("",))[0])
+    return parse_address((scope.get("client") or ("",))[0])
 
 
-def _parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def parse_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Parse an address, also one with a port, as some proxies write it."""
     text = text.strip()
     host = text[1:].partition("]")[0] if text.startswith("[") else text

@@ -15,7 +15,7 @@ def begin(url: str, message: str, *, path: str = "/api/chat", buffer: int | None
     connection.settimeout(20)
     connection.connect((parts.hostname, parts.port))
     body = json.dumps({"message": message, **more}).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
     connection.sendall(head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body)
     return connection
 
