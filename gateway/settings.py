@@ -11,10 +11,21 @@ from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from gateway.settings_access import AccessSettings
+from gateway.settings_addresses import (
+    OPENAI_FORM,
+    PROJECT_FORM,
+    RESOURCE_FORM,
+    join_project,
+    openai_endpoint_from,
+    parse_origin,
+    project_endpoint_from,
+    resource_endpoint_from,
+    split_address,
+)
 
 UpstreamKind = Literal["foundry", "classic", "openai"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -23,8 +34,8 @@ _PROJECT_ENDPOINTS = ("AZURE_AI_PROJECT_ENDPOINT", "FOUNDRY_PROJECT_ENDPOINT", "
 _AGENT_IDS = ("AZURE_AI_AGENT_ID", "AZURE_AI_AGENT_NAME")
 _POOL_SIZES = ("CONVERSATION_POOL_SIZE", "CONVERSATION_STOCK")
 _ALIASES = (_PROJECT_ENDPOINTS, _AGENT_IDS, _POOL_SIZES)
+_COLLECTOR_FORM = "the URL of an OpenTelemetry collector, http://collector:4318"
 VAULT_REFERENCE = re.compile(r"(^|,)\s*(akvs://|@Microsoft\.KeyVault\()", re.IGNORECASE)
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+|\*|null")
 
 
 class SettingsError(SystemExit):
@@ -37,7 +48,9 @@ class Settings(AccessSettings):
     )
 
     azure_ai_endpoint: str | None = Field(None, description="the Foundry resource, `https://X.services.ai.azure.com`")
-    azure_ai_project_name: str | None = Field(None, description="the project in it", pattern=r"^[A-Za-z0-9._-]+$")
+    azure_ai_project_name: str | None = Field(
+        None, description="the project in it", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+    )
     azure_ai_project_endpoint: str | None = Field(
         None,
         validation_alias=AliasChoices(*_PROJECT_ENDPOINTS),
@@ -85,7 +98,7 @@ class Settings(AccessSettings):
         None, description="Application Insights, where traces and metrics go"
     )
     otel_exporter_otlp_endpoint: str | None = Field(
-        None, pattern=r"^https?://[^/?#]+[^?#]*$", description="any OpenTelemetry collector (OTLP over HTTP), the same"
+        None, description="any OpenTelemetry collector (OTLP over HTTP), the same"
     )
     otel_traces_exporter: str | None = Field(None, description="`console` prints spans in the terminal")
     otel_instrumentation_genai_capture_message_content: bool = Field(
@@ -113,28 +126,48 @@ class Settings(AccessSettings):
     def _split_origins(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(origin.strip().rstrip("/").lower() for origin in value.split(",") if origin.strip())
+        return tuple(origin.strip() for origin in value.split(",") if origin.strip())
 
     @field_validator("allowed_origins")
     @classmethod
-    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(_ORIGIN.fullmatch(origin) for origin in value):
-            raise ValueError("must be origins such as https://example.com, comma-separated, or *")
-        return value
+    def _normalize_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the origins as browsers send them: what a browser never sends would have no effect."""
+        return tuple(origin if origin == "*" else parse_origin(origin) for origin in value)
 
     @field_validator("log_level", mode="before")
     @classmethod
     def _uppercase(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("azure_ai_endpoint", "azure_ai_project_endpoint", "azure_openai_endpoint")
+    @field_validator("azure_ai_endpoint")
     @classmethod
-    def _check_endpoint(cls, value: str | None) -> str | None:
-        return value and check_endpoint(value)
+    def _normalize_resource(cls, value: str | None) -> str | None:
+        """Return the resource's address, or the endpoint of the project that it names."""
+        if value is None:
+            return None
+        url = check_endpoint(value, RESOURCE_FORM)
+        return (
+            project_endpoint_from(url, None) if "/projects/" in url.rstrip("/").lower() else resource_endpoint_from(url)
+        )
+
+    @field_validator("azure_ai_project_endpoint")
+    @classmethod
+    def _normalize_project(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """Return the project's endpoint, also of a resource if the project is named beside it."""
+        name = info.data.get("azure_ai_project_name")
+        return value and project_endpoint_from(check_endpoint(value, PROJECT_FORM), name)
+
+    @field_validator("azure_openai_endpoint")
+    @classmethod
+    def _normalize_openai(cls, value: str | None) -> str | None:
+        return value and openai_endpoint_from(check_endpoint(value, OPENAI_FORM))
 
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod
-    def _strip_slash(cls, value: str | None) -> str | None:
+    def _check_collector(cls, value: str | None) -> str | None:
+        url = value and split_address(value)
+        if value and (not url or url.scheme not in ("https", "http") or url.query or url.fragment):
+            raise ValueError(f"must be {_COLLECTOR_FORM}")
         return value and value.rstrip("/")
 
     @field_validator("otel_instrumentation_genai_capture_message_content", mode="before")
@@ -143,11 +176,6 @@ class Settings(AccessSettings):
         """Accept the values of the OTel convention. We emit no log events, so `event_only` captures nothing."""
         modes = {"no_content": False, "event_only": False, "span_only": True, "span_and_event": True}
         return modes.get(value.lower(), value) if isinstance(value, str) else value
-
-    @field_validator("azure_openai_endpoint")
-    @classmethod
-    def _strip_openai_path(cls, value: str | None) -> str | None:
-        return value and value.removesuffix("/openai/v1").removesuffix("/openai")
 
     @property
     def upstream_kind(self) -> UpstreamKind:
@@ -166,27 +194,20 @@ class Settings(AccessSettings):
         """`https://<account>.services.ai.azure.com/api/projects/<project>`, in whichever form it was given."""
         if self.azure_ai_project_endpoint:
             return self.azure_ai_project_endpoint
-        endpoint = self.azure_ai_endpoint
+        endpoint, name = self.azure_ai_endpoint, self.azure_ai_project_name
         if endpoint is None or "/api/projects/" in endpoint:
             return endpoint
-        if self.azure_ai_project_name is None:
-            return None
-        host = re.sub(r"\.cognitiveservices\.azure\.com$", ".services.ai.azure.com", endpoint, flags=re.IGNORECASE)
-        return f"{host}/api/projects/{self.azure_ai_project_name}"
+        return None if name is None else join_project(endpoint, name)
 
 
-def check_endpoint(value: str) -> str:
-    """Return the URL without its trailing slash. Raises ValueError: anything but loopback must be https."""
-    url = urlsplit(value)
-    if not url.hostname or url.scheme not in ("https", "http") or url.query or url.fragment or url.username:
-        raise ValueError("must be a URL such as https://name.services.ai.azure.com")
-    try:
-        _ = url.port
-    except ValueError:
-        raise ValueError("has an invalid port") from None
+def check_endpoint(value: str, form: str) -> str:
+    """Return the URL. Raises ValueError with `form` for what is none: anything but loopback must be https."""
+    url = split_address(value)
+    if url is None or url.scheme not in ("https", "http") or url.fragment or "@" in url.netloc:
+        raise ValueError(f"must be {form}")
     if url.scheme == "http" and not is_loopback(value):
         raise ValueError("must be https (http is for this machine alone)")
-    return value.rstrip("/")
+    return value
 
 
 def is_loopback(url: str) -> bool:

@@ -11,6 +11,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from gateway.settings_addresses import REDIS_FORM, is_redis_address
+
 Auth = Literal["none", "easyauth", "entra", "key"]
 
 GUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}")
@@ -132,8 +134,8 @@ class AccessSettings(BaseSettings):
     @field_validator("rate_limit_storage_uri")
     @classmethod
     def _check_redis_uri(cls, uri: SecretStr | None) -> SecretStr | None:
-        if uri and not uri.get_secret_value().startswith(("redis://", "rediss://")):
-            raise ValueError("must begin with redis:// or rediss://")
+        if uri and not is_redis_address(uri.get_secret_value()):
+            raise ValueError(f"must be {REDIS_FORM}")
         return uri
 
     @field_validator(*dict.fromkeys((*_ONLY_WITH, *_NEEDED)))

@@ -73,6 +73,16 @@ def test_first_run_makes_the_agent_from_its_files(emulator: str) -> None:
     }
 
 
+def test_an_endpoint_is_understood_as_the_service_understands_it(emulator: str) -> None:
+    """Field case F6 (codex#1628, paperless-ai#246, microsoft/mcp#862): one code reads it for both."""
+    done = run("-m", "agent", AZURE_AI_PROJECT_ENDPOINT=f"{emulator}/api/projects/p/openai/v1/responses")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(versions(emulator)) == 1
+    refused = run("-m", "agent", AZURE_AI_PROJECT_ENDPOINT=f"{emulator}/projects/p")
+    assert refused.stderr.startswith("chat-api: AZURE_AI_PROJECT_ENDPOINT: must be a project's endpoint, https://")
+    assert len(refused.stderr.splitlines()) == 1
+
+
 def test_second_run_leaves_the_agent_alone(emulator: str) -> None:
     provision(emulator)
     assert provision(emulator) == f"agent: {NAME} is unchanged (version 1)"

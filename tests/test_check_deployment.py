@@ -132,6 +132,14 @@ def test_what_would_start_is_deployed(settings: dict[str, str], tmp_path: Path) 
         ({"ALLOWED_ORIGINS": 'https://a,"x"'}, 'ALLOWED_ORIGINS has a quote (") or a backslash'),
         ({"ALLOWED_IPS": "10.0.0.0\\8"}, 'ALLOWED_IPS has a quote (") or a backslash'),
         ({"RATE_LIMIT": "nonsense"}, "RATE_LIMIT: must be like 20/minute"),
+        (
+            {"AZURE_AI_PROJECT_ENDPOINT": "https://x.services.ai.azure.com"},
+            "AZURE_AI_PROJECT_ENDPOINT: must be a project's endpoint, "
+            "https://<resource>.services.ai.azure.com/api/projects/<project>. "
+            "Next: `azd env set AZURE_AI_PROJECT_ENDPOINT=<value>`.",
+        ),
+        ({"RATE_LIMIT_STORAGE_URI": "redis://cache:port"}, "RATE_LIMIT_STORAGE_URI: must be redis://"),
+        ({"ALLOWED_ORIGINS": "null"}, "ALLOWED_ORIGINS: cannot have null,"),
         ({"AUTH": "keys"}, "AUTH: input should be 'none', 'easyauth', 'entra' or 'key'."),
         ({"AZURE_AI_AGENT_ID": ""}, "AZURE_AI_AGENT_ID is not set. Next: `azd env set AZURE_AI_AGENT_ID=<value>`."),
         ({"AZURE_AI_AGENT_ID": "", **OPENAI}, "AZURE_OPENAI_DEPLOYMENT_NAME is not set."),
