@@ -185,6 +185,24 @@ def test_programs_are_known_by_their_key(emulator: str) -> None:
         assert ask(client, bearer(KEYS["ben"])).status_code == 200
 
 
+@pytest.mark.parametrize("key", ["schlüssel", "ключ", "voilà", "nbsp\u00a0", "\u0085", "é" * 40])
+def test_a_key_may_be_any_text(key: str, emulator: str) -> None:
+    """API_KEYS has the digest that `printf %s "$KEY" | sha256sum` prints: that of the key's bytes."""
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    settings = foundry(emulator, **{**KEY, "api_keys": f"zoe:{digest},{DIGESTS}"})
+    sent = [key.encode(), *([key.encode("latin-1")] if max(key) <= "\xff" else [])]  # curl's; fetch's and urllib's
+    with calling_app(create_app(settings)) as client:
+
+        def status(name: str, value: bytes) -> int:
+            return client.post("/api/chat", json={"message": "[echo] hi"}, headers=[(name.encode(), value)]).status_code
+
+        for form in sent:
+            assert status("x-api-key", form) == 200, form
+            assert status("authorization", b"Bearer " + form) == 200, form
+            assert status("x-api-key", form + b"x") == 401, form
+            assert status("x-api-key", form[:-1] or b"x") == 401, form
+
+
 def easy(person: str) -> Headers:
     return {"x-ms-client-principal-id": person, "x-ms-client-principal-idp": "aad", "x-ms-client-principal-name": "n"}
 
@@ -193,6 +211,10 @@ def test_container_apps_word_is_taken_in_its_mode_alone(emulator: str) -> None:
     with calling_app(create_app(foundry(emulator, **EASY))) as client:
         assert refused(ask(client, {})) == (401, "unauthenticated")
         assert refused(ask(client, {"x-ms-client-principal-id": "x" * 300})) == (401, "unauthenticated")
+        for provider in ("a/b", "/", "aad/"):
+            ambiguous = ask(client, {**easy("ann"), "x-ms-client-principal-idp": provider})
+            assert refused(ambiguous) == (401, "unauthenticated"), "another provider's ann could be the same owner"
+        assert ask(client, easy("b/ann")).status_code == 200
         assert ask(client, easy("ann")).status_code == 200
     with calling_app(create_app(foundry(emulator, **KEY))) as client:
         assert refused(ask(client, easy("ann"))) == (401, "unauthenticated")

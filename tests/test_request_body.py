@@ -279,6 +279,26 @@ def test_health_is_what_probes_expect() -> None:
         assert client.get("/health").json() == client.get("/api/health").json() == expected
 
 
+def test_monitors_may_ask_by_head(emulator: str) -> None:
+    with calling(foundry(emulator, chat_page=True, docs=True)) as client:
+        for path in ("/health", "/api/health", "/ready", "/", "/chat-client.js", "/openapi.json"):
+            got, head = client.get(path), client.head(path)
+            assert (head.status_code, head.content) == (200, b""), path
+            for name in ("content-type", "cache-control", "content-length"):
+                assert head.headers.get(name) == got.headers.get(name), (path, name)
+        assert [
+            set(entry)
+            for path, entry in client.get("/openapi.json").json()["paths"].items()
+            if path in ("/health", "/ready")
+        ] == [{"get"}] * 2
+    with calling(unread()) as client:
+        not_ready = client.head("/ready")
+        assert (not_ready.status_code, not_ready.content) == (503, b"")
+        assert not_ready.headers["content-type"] == "application/problem+json"
+        assert client.head("/api/chat").status_code == 405
+        assert client.head("/nothing").status_code == 404
+
+
 def test_the_document_is_valid_openapi() -> None:
     from openapi_spec_validator import validate  # noqa: PLC0415
 

@@ -1,12 +1,15 @@
 """What goes over the wire to a caller, to the byte."""
 
 import re
+import socket
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.support.callers import calling, chat, foundry, text_of
 from tests.support.playback_upstream import Playback
+from tests.support.raw_socket_callers import read_all
 from tests.support.servers import serving
 from tests.support.wire_formats import answer, completed, created, delta, framed, incomplete
 
@@ -37,6 +40,22 @@ def test_the_head_of_a_stream() -> None:
     assert head["cache-control"] == "no-store"
     assert head["x-accel-buffering"] == "no"
     assert head["x-request-id"] == "id-1"
+    assert "connection" not in head
+
+
+@pytest.mark.parametrize(("version", "asked"), [("1.1", "close"), ("1.0", ""), ("1.0", "close")])
+@pytest.mark.parametrize("path", ["/api/chat", "/api/v1/chat/stream"])
+def test_a_connection_that_ends_with_the_answer_says_so_alone(version: str, asked: str, path: str) -> None:
+    body = b'{"message": "Hi"}'
+    lines = [f"POST {path} HTTP/{version}", "host: localhost", "content-type: application/json"]
+    lines += [f"content-length: {len(body)}", *([f"connection: {asked}"] if asked else [])]
+    with serving(Playback(framed(answer("Hello"))).app) as upstream, calling(foundry(upstream)) as client:
+        parts = urlsplit(str(client.base_url))
+        with socket.create_connection((str(parts.hostname), parts.port or 0), timeout=20) as connection:
+            connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+            head = read_all(connection)[0].split(b"\r\n\r\n")[0].lower()
+    assert head.startswith(b"http/1.1 200 ")
+    assert [line for line in head.split(b"\r\n") if line.startswith(b"connection:")] == [b"connection: close"]
 
 
 def test_the_same_as_one_json_answer() -> None:

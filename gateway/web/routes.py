@@ -45,6 +45,8 @@ class Routes:
         get("/health", summary="For probes")(self.health)
         get("/api/health", include_in_schema=False)(self.health)
         get("/ready", responses=RESPONSES["ready"])(self.ready)
+        for path, answer in (("/health", self.health), ("/api/health", self.health), ("/ready", self.ready)):
+            self.router.head(path, include_in_schema=False)(answer)
 
     async def chat(self, request: Request) -> Response:
         """Opens or continues a conversation, and streams the answer (or returns it whole)."""

@@ -17,12 +17,20 @@ class ApiKeys:
         key = headers.get("x-api-key") or read_bearer_token(headers)
         if not key:
             raise unauthenticated_error("no key", given=False)
-        digest = hashlib.sha256(key.encode()).digest()
+        sent = [hashlib.sha256(form).digest() for form in _list_forms(key)]
         # Compares with every digest: the time does not tell which one fits.
-        names = [name for name, known in self._digests if hmac.compare_digest(digest, known)]
+        names = [name for name, known in self._digests for digest in sent if hmac.compare_digest(digest, known)]
         if not names:
             raise unauthenticated_error("unknown key")
         return f"key:{names[0]}"
 
     async def warm(self) -> None: ...
     async def aclose(self) -> None: ...
+
+
+def _list_forms(key: str) -> set[bytes]:
+    """Return the bytes that were sent, and those that the text has in UTF-8 if it was sent in Latin-1.
+
+    curl sends what the terminal gives it, fetch and urllib send Latin-1; headers are decoded as Latin-1.
+    """
+    return {key.encode("latin-1"), key.encode()}

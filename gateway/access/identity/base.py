@@ -34,4 +34,5 @@ def read_bearer_token(headers: Headers) -> str | None:
     """Return the token of the only Authorization header, None if there is no such token."""
     given = headers.getlist("authorization")
     kind, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-    return token.strip() if kind.lower() == "bearer" and token.strip() else None
+    token = token.strip(" \t")  # and no other space: it may be a byte of a key, read as Latin-1
+    return token if kind.lower() == "bearer" and token else None

@@ -20,6 +20,8 @@ class EasyAuth:
         provider = _read_single_header(headers, "x-ms-client-principal-idp")
         if not principal:
             raise unauthenticated_error("no principal", given=False)
+        if "/" in provider:
+            raise unauthenticated_error("a provider with a slash")  # two pairs of the two could be one owner
         return f"easyauth:{provider}/{principal}"
 
     async def warm(self) -> None: ...
