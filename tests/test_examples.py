@@ -18,7 +18,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from gateway.app import create_app
-from tests.support.browsers import absent, browsing, program, visiting
+from tests.support.browsers import OLDER_BROWSER, absent, browsing, program, visiting
 from tests.support.callers import foundry
 from tests.support.servers import serving
 
@@ -101,14 +101,15 @@ def test_python_holds_a_conversation_and_says_what_fails(emulator: str) -> None:
     assert refused.stderr == "The content filter refused this message. Please put it differently.\n"
 
 
+@pytest.mark.parametrize("script", ["", OLDER_BROWSER], ids=["newest", "older"])
 def test_a_plain_page_of_an_allowed_origin_streams_and_remembers(
-    browser: Browser, emulator: str, tmp_path: Path
+    browser: Browser, emulator: str, tmp_path: Path, script: str
 ) -> None:
     copied(tmp_path, EXAMPLES / "plain" / "index.html", CLIENT[0])
     with (
         another_origin(tmp_path) as origin,
         service_for(emulator, origin) as url,
-        visiting(browser, f"{origin}/?api={url}") as page,
+        visiting(browser, f"{origin}/?api={url}", script=script) as page,
     ):
         ask(page, "My name is Zoë.")
         expect(page.locator("output")).to_contain_text("This is turn 1 of our conversation.")
@@ -161,15 +162,18 @@ def snippets() -> list[str]:
     return [*SNIPPETS, *re.findall(r"```js\n(.*?)```", readme, re.DOTALL)]
 
 
+@pytest.mark.parametrize("script", ["", OLDER_BROWSER], ids=["newest", "older"])
 @pytest.mark.parametrize("snippet", snippets())
 def test_a_snippet_of_the_documentation_runs_in_a_page(
-    browser: Browser, emulator: str, tmp_path: Path, snippet: str
+    browser: Browser, emulator: str, tmp_path: Path, snippet: str, script: str
 ) -> None:
+    """And in Safari up to 26.6 and Chrome before 124, whose streams are not async iterable (pdf.js#21924)."""
     copied(tmp_path, CLIENT[0])
     (tmp_path / "empty.html").write_text('<!doctype html><link rel="icon" href="data:,">')
     with another_origin(tmp_path) as origin, service_for(emulator, origin) as url:
         (tmp_path / "snippet.js").write_text(snippet.replace("http://127.0.0.1:8000", url))
-        with visiting(browser, f"{origin}/empty.html") as page:
+        with visiting(browser, f"{origin}/empty.html", script=script) as page:
+            assert page.evaluate("Symbol.asyncIterator in ReadableStream.prototype") == (not script)
             said: list[str] = []
             page.on("console", lambda message: said.append(message.text))
             page.evaluate("import('/snippet.js')")

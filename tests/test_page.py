@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browsers import Visit, browsing, chatting
+from tests.support.browsers import OLDER_BROWSER, Visit, browsing, chatting
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,9 @@ def until_left(visit: Visit, streams: int) -> None:
     pytest.fail(f"not left within 10 s: {visit.streams()}")
 
 
-def test_the_first_text_is_visible_while_the_stream_still_runs(browser: Browser) -> None:
-    with chatting(browser) as visit:
+@pytest.mark.parametrize("script", ["", OLDER_BROWSER], ids=["newest", "older"])
+def test_the_first_text_is_visible_while_the_stream_still_runs(browser: Browser, script: str) -> None:
+    with chatting(browser, script=script) as visit:
         visit.ask("[stall] Hello!")
         expect(visit.newest.locator(".text")).to_have_text("Hello from")
         expect(visit.button("Stop")).to_be_visible()

@@ -11,8 +11,11 @@ async function byFetch() {
   const events = [];
   const answer = await fetch(url, request);
   let rest = "";
-  for await (const text of answer.body.pipeThrough(new TextDecoderStream())) {
-    const frames = (rest + text).split("\n\n");
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    const frames = (rest + value).split("\n\n");
     rest = frames.pop();
     for (const frame of frames.filter((frame) => frame.startsWith("data: "))) {
       events.push(JSON.parse(frame.slice(6)));

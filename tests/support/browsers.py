@@ -31,6 +31,10 @@ _FLAGS = (
     "--disable-sync",
 )
 _STATUS = "Failed to load resource: the server responded with a status of"  # the browser's own note on any 4xx, 5xx
+OLDER_BROWSER = """
+delete ReadableStream.prototype[Symbol.asyncIterator];
+delete ReadableStream.prototype.values;
+"""  # Safari up to 26.6, Chrome before 124: `for await` over a stream fails
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -78,11 +82,16 @@ class Complaints:
 
 
 @contextmanager
-def visiting(browser: Browser, url: str, *forgiven: str, **profile: Any) -> Generator[Page]:
-    """A page in a fresh profile. It fails when the browser complained of anything but statuses and `forgiven`."""
+def visiting(browser: Browser, url: str, *forgiven: str, script: str = "", **profile: Any) -> Generator[Page]:
+    """A page in a fresh profile. It fails when the browser complained of anything but statuses and `forgiven`.
+
+    `script` runs before the page's own: it can make an older browser of this one.
+    """
     complaints = Complaints((_STATUS, *forgiven))
     context: BrowserContext = browser.new_context(**profile)
     context.set_default_timeout(WAIT_MS)
+    if script:
+        context.add_init_script(script)
     page = context.new_page()
     page.on("console", complaints.hear)
     page.on("pageerror", lambda error: complaints.said.append(str(error)))
