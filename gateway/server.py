@@ -1,4 +1,4 @@
-"""All that knows uvicorn's internals: draining on SIGTERM, and a client's raw connection.
+"""All that knows uvicorn's internals: draining on SIGTERM, its HTTP protocol, and a client's raw connection.
 
 On SIGTERM the listener stays, new turns are refused, running ones may finish, then the process ends. uvicorn alone
 closes its listener first and leaves open streams to be killed; so its handler is replaced by one that drains,
@@ -12,9 +12,11 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from httptools import HttpParserUpgrade
 from starlette.types import Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.errors import ShuttingDown
 from gateway.turns.turn_registry import TurnRegistry
@@ -91,6 +93,54 @@ class _Drain:
         except TimeoutError:
             return False
         return True
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, except that an offered upgrade is ignored; uvicorn ignores the request's body with it.
+
+    A server may ignore `Upgrade`, not the request (RFC 9110, 7.8). docs/decisions/0040-http-protocol.md
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Read a head that offers an upgrade a second time, without the offer: httptools cannot be told to go on."""
+        rest = memoryview(data)
+        while not self.transport.is_closing():
+            try:
+                super().data_received(rest)  # type: ignore[arg-type]  # httptools takes any buffer
+                return
+            except HttpParserUpgrade as offer:
+                rest = rest[offer.args[0] :]
+            super().data_received(self._build_head_without_offer())
+
+    def _should_upgrade(self) -> bool:
+        """Return whether the parser's callbacks skip this request, so that `handle_websocket_upgrade` is called next.
+
+        uvicorn asks where the parser stops after the head: for an offer, and for CONNECT, which it has to answer.
+        """
+        return any(name == b"upgrade" for name, _ in self.headers)
+
+    def handle_websocket_upgrade(self) -> NoReturn:
+        """Raise the HttpParserUpgrade that uvicorn is handling once more: `data_received` needs its offset."""
+        raise  # noqa: PLE0704
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Close after the answer to a CONNECT: what follows it is not HTTP. No warning: any stranger could cause it."""
+        self.cycle.keep_alive = False
+
+    def _build_head_without_offer(self) -> bytes:
+        request_line = b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, self.scope["http_version"].encode())
+        headers = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([request_line, *headers, b"", b""])
+
+
+def use_http_protocol() -> None:
+    """Make uvicorn use HttpProtocol, however it was started; another parser than httptools stays what it is.
+
+    It must run in the lifespan, before uvicorn listens and `drain_on_signals` replaces the handler that finds it.
+    """
+    server = _find_server()
+    if server is not None and server.config.http_protocol_class is HttpToolsProtocol:
+        server.config.http_protocol_class = HttpProtocol
 
 
 def _find_server() -> Any:

@@ -8,12 +8,22 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from gateway.server import HttpProtocol
+
 
 @contextmanager
 def serving(app: ASGIApp) -> Generator[str]:
     """The base URL of `app` on a free port."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
-        config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, ws="none", backlog=2048)
+        config = uvicorn.Config(
+            app,
+            http=HttpProtocol,  # in a thread the service does not find its server, and cannot set it by itself
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            ws="none",
+            backlog=2048,
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
