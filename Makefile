@@ -5,7 +5,7 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 AGENT_SERVER := .venv-agent-server
 
-.PHONY: help install run test check soak bench bench-cold screenshots lock
+.PHONY: help install run test check mutants soak bench bench-cold screenshots lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{ printf "make %-11s", $$1; $$1 = ""; print }'
@@ -36,6 +36,9 @@ check: install ## format, lint, types, import contracts
 
 test: check $(AGENT_SERVER)/installed ## check, then all tests
 	@$(BIN)/pytest -n 3 --dist loadfile
+
+mutants: install ## small changes that break the service: do the tests notice each of them? (about two minutes)
+	@$(BIN)/python -m tests.mutants
 
 soak: install ## ten minutes of mixed streams, faults and disconnects: no lies, no leaks
 	@$(BIN)/python -m tests.soak

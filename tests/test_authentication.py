@@ -14,6 +14,7 @@ from gateway.app import create_app
 from gateway.settings import Settings
 from tests.support.callers import calling_app, foundry
 from tests.support.entra_tenant import AUDIENCE, OTHER_TENANT, TENANT, Tenant, a_tenant, strangers_key
+from tests.support.waiting import eventually
 from tests.test_request_body import refused
 
 SIGNING = "a-secret-of-at-least-thirty-two-bytes"
@@ -37,7 +38,7 @@ def bearer(token: str) -> Headers:
     return {"authorization": f"Bearer {token}"}
 
 
-def ask(client: httpx.Client, headers: Headers, **more: object) -> httpx.Response:
+def ask(client: httpx.Client, headers: Headers | list[tuple[str, str]], **more: object) -> httpx.Response:
     return client.post("/api/chat", json={"message": "[echo] hi", "stream": False, **more}, headers=headers)
 
 
@@ -46,6 +47,7 @@ WRONG_TOKENS: dict[str, Callable[[Tenant], str]] = {
     "not yet": lambda t: t.token(nbf=int(time.time()) + 120),
     "without expiry": lambda t: t.token(exp=None),
     "other tenant": lambda t: t.token(iss=f"{t.url}/{OTHER_TENANT}/v2.0"),
+    "other tenant, v1": lambda t: t.token(iss=f"https://sts.windows.net/{OTHER_TENANT}/", azp=None, appid="client-1"),
     "no issuer": lambda t: t.token(iss=None),
     "other audience": lambda t: t.token(aud="api://other"),
     "no audience": lambda t: t.token(aud=None),
@@ -168,6 +170,30 @@ def test_what_is_no_list_of_keys_is_a_failed_fetch(emulator: str, monkeypatch: p
         assert ask(client, bearer(tenant.token(kid="kid-2"))).status_code == 200
 
 
+def test_signing_keys_are_fetched_again_after_a_day_and_a_withdrawn_one_is_no_longer_taken(emulator: str) -> None:
+    settings = foundry(emulator, **ENTRA)
+    with a_tenant() as tenant:
+        entra = Entra(settings, tenant.url)
+        with calling_app(create_app(settings, identity=entra)) as client:
+            tenant.add_key("kid-2")
+            old, new = bearer(tenant.token()), bearer(tenant.token(kid="kid-2"))
+            assert (ask(client, old).status_code, tenant.fetched) == (200, 1)
+            del tenant.keys["kid-1"]
+            grow_old(entra, 86_000)
+            assert (ask(client, old).status_code, tenant.fetched) == (200, 1), "the cached key is good for a day"
+            grow_old(entra, 401)
+            assert ask(client, old).status_code == 200, "nobody waits for the new ones"
+            eventually(lambda: tenant.fetched == 2, "they are fetched again")
+            eventually(lambda: ask(client, old).status_code == 401, "the withdrawn one is not taken")
+            assert ask(client, new).status_code == 200
+
+
+def grow_old(entra: Entra, seconds: float) -> None:
+    """Make its signing keys as old as if so much time had passed."""
+    entra._keys._fetched_at -= seconds
+    entra._keys._attempted_at -= seconds
+
+
 def test_without_any_signing_key_nobody_is_told_to_sign_in(emulator: str) -> None:
     with a_tenant() as tenant:
         tenant.is_down = True
@@ -203,6 +229,15 @@ def test_a_key_may_be_any_text(key: str, emulator: str) -> None:
             assert status("x-api-key", form[:-1] or b"x") == 401, form
 
 
+def test_two_authorization_headers_are_nobodys(emulator: str) -> None:
+    """A proxy and the service could each take another one."""
+    with calling_app(create_app(foundry(emulator, **KEY))) as client:
+        for one, other in (("ann", "ann"), ("ann", "ben")):
+            headers = [*bearer(KEYS[one]).items(), *bearer(KEYS[other]).items()]
+            assert refused(ask(client, headers)) == (401, "unauthenticated")
+            assert [ask(client, [header]).status_code for header in headers] == [200, 200]
+
+
 def easy(person: str) -> Headers:
     return {"x-ms-client-principal-id": person, "x-ms-client-principal-idp": "aad", "x-ms-client-principal-name": "n"}
 
@@ -215,6 +250,8 @@ def test_container_apps_word_is_taken_in_its_mode_alone(emulator: str) -> None:
             ambiguous = ask(client, {**easy("ann"), "x-ms-client-principal-idp": provider})
             assert refused(ambiguous) == (401, "unauthenticated"), "another provider's ann could be the same owner"
         assert ask(client, easy("b/ann")).status_code == 200
+        for name, value in (("x-ms-client-principal-id", "ben"), ("x-ms-client-principal-idp", "google")):
+            assert refused(ask(client, [*easy("ann").items(), (name, value)])) == (401, "unauthenticated"), name
         assert ask(client, easy("ann")).status_code == 200
     with calling_app(create_app(foundry(emulator, **KEY))) as client:
         assert refused(ask(client, easy("ann"))) == (401, "unauthenticated")

@@ -1,8 +1,7 @@
 """A caller who reads slowly: holds a bounded buffer, slows nobody, and is dropped when nothing can be sent."""
 
 import asyncio
-import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,10 +9,13 @@ import httpx
 import pytest
 from starlette.types import Message
 
-from emulator.app import create_app
+from emulator.app import create_app as create_emulator
+from gateway.app import create_app
+from gateway.backends.base import Backend
+from gateway.events import BackendEvent, RunStarted, TextDelta, Thread, ThreadId, Turn
 from gateway.settings import Settings
 from gateway.web.turn_response import ClientConnection
-from tests.support.callers import calling, chat, classic, foundry
+from tests.support.callers import calling, calling_app, chat, classic, foundry, unread
 from tests.support.raw_socket_callers import begin, read_all, read_until
 from tests.support.raw_socket_upstream import Wire, bare_upstream
 from tests.support.servers import serving
@@ -41,10 +43,13 @@ class Flood:
             await wire.send(frames)
             self.sent += len(frames)
 
-    def has_stopped(self) -> bool:
-        before = self.sent
-        threading.Event().wait(1.0)
-        return self.sent == before > 0
+
+def is_held_back(flood: Flood, upstream: str, client: httpx.Client) -> bool:
+    """Whether it sends nothing although both sides are at work: meanwhile each answers fifty other requests."""
+    before = flood.sent
+    for _ in range(50):
+        assert client.get("/health").status_code == client.get(f"{upstream}/anything").status_code == 200
+    return flood.sent == before > 0
 
 
 @pytest.mark.parametrize("settings", [foundry, classic])
@@ -52,15 +57,54 @@ def test_a_caller_who_does_not_read_stops_the_upstream(settings: Callable[..., S
     flood = Flood()
     with bare_upstream(flood.play) as upstream, calling(settings(upstream.url)) as client:
         with begin(str(client.base_url), "hi", buffer=4_096) as connection:
-            eventually(flood.has_stopped, "the upstream is held back")
+            eventually(lambda: is_held_back(flood, upstream.url, client), "the upstream is held back")
             so_far = flood.sent
             assert so_far < kernel_bytes() + OURS
             eventually(lambda: connection.recv(65_536) and flood.sent > so_far, "it goes on as the caller reads")
         eventually(lambda: not upstream.open, "the upstream is left")
 
 
+class NeverWaits(Backend):
+    """Always has the next word: nothing but a client who does not read makes the task that reads it wait."""
+
+    def __init__(self) -> None:
+        self.words = 0
+        self.gives_up = self.is_closed = False
+
+    async def answer(self, _: Turn) -> AsyncGenerator[list[BackendEvent]]:
+        try:
+            yield [RunStarted(Thread(ThreadId("t")), "r")]
+            while not self.gives_up:
+                self.words += 1
+                yield [TextDelta("x" * 10_000)]
+        finally:
+            self.is_closed = not self.gives_up
+
+    async def check(self) -> None: ...
+
+    async def warm(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+def test_a_disconnect_of_a_slow_reader_is_noticed_though_the_backend_never_waits() -> None:
+    """What is sent to a lost connection is dropped at once: a task that then waits for nothing is never cancelled."""
+    backend = NeverWaits()
+
+    def is_held_back() -> bool:
+        before = backend.words
+        return all(client.get("/health").status_code == 200 for _ in range(50)) and backend.words == before > 0
+
+    with calling_app(create_app(unread(), backend)) as client:
+        with begin(str(client.base_url), "hi", buffer=4_096):
+            eventually(is_held_back, "the caller's buffers are full")
+        try:
+            eventually(lambda: backend.is_closed, "the backend is closed")
+        finally:
+            backend.gives_up = True
+
+
 def test_a_disconnect_from_an_upstream_that_never_pauses_closes_it_too() -> None:
-    """Who is always ready never waits, and is never cancelled there."""
     flood = Flood()
     with bare_upstream(flood.play) as upstream, calling(foundry(upstream.url)) as client:
         with begin(str(client.base_url), "hi") as connection:
@@ -145,7 +189,7 @@ def test_who_reads_nothing_of_the_last_words_is_dropped_too() -> None:
 
 def test_a_slow_reader_gets_everything_in_order() -> None:
     with (
-        serving(create_app(pace=0)) as emulator,
+        serving(create_emulator(pace=0)) as emulator,
         calling(foundry(emulator, send_timeout_s=10)) as client,
         begin(str(client.base_url), "[long:3000]", buffer=4_096) as connection,
     ):

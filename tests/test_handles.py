@@ -10,7 +10,7 @@ import pytest
 from gateway.access.handles import create_handles
 from gateway.access.identity.entra import Entra
 from gateway.app import create_app
-from gateway.errors import ConversationNotFound
+from gateway.errors import ConversationNotFound, InternalError
 from gateway.events import Handle, Thread, ThreadId
 from gateway.settings import Settings
 from tests.support.callers import calling_app, chat, classic, foundry, openai, text_of, unread
@@ -187,6 +187,16 @@ def test_the_handle_of_a_conversation_is_the_upstreams_id_and_that_of_a_chain_ha
     for marker in ("chain-", "conversation-"):
         with pytest.raises(ConversationNotFound):
             handles.from_handle(Handle(marker), "")
+
+
+def test_a_signed_handle_is_never_longer_than_the_contract_takes() -> None:
+    handles = create_handles(foundry("http://127.0.0.1:9", conversation_keys=SIGNING))
+    longest = Thread(ThreadId("x" * 117))
+    handle = handles.to_handle(longest, "key:ann")
+    assert len(handle) == 199
+    assert handles.from_handle(handle, "key:ann") == longest
+    with pytest.raises(InternalError, match="118 characters"):
+        handles.to_handle(Thread(ThreadId("x" * 118)), "key:ann")
 
 
 def test_a_server_whose_ids_begin_with_anything_remembers(agent_server: str) -> None:

@@ -1,11 +1,15 @@
 """Streams in which nothing is said for long: pinged from the head on, and ending well. Five minutes: `make soak`."""
 
+import asyncio
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 
 import pytest
+from starlette.types import Message
 
 from gateway.settings import Settings
+from gateway.web.turn_response import TurnResponse
 from tests.support.callers import calling, classic, foundry, openai
 from tests.support.raw_socket_callers import begin, read_all, read_until
 from tests.support.raw_socket_upstream import Wire, bare_upstream
@@ -65,6 +69,61 @@ def test_silence_is_over_at_the_idle_timeout_and_pings_do_not_count() -> None:
     assert not broke_off
     assert body.count(b": ping") >= 2
     assert native_ending(said(body)).code == "upstream_timeout"
+
+
+PING_S = 0.1
+
+
+class Client:
+    """What an ASGI server is to a response. `is_slow`: it takes a while to send a chunk."""
+
+    def __init__(self, *, is_slow: bool) -> None:
+        self.is_slow = is_slow
+        self.got: list[Message] = []
+        self.pinged = asyncio.Event()
+        self.sends = self.most_sends = 0
+        """Under way now, and at most."""
+
+    async def receive(self) -> Message:
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await never
+
+    async def send(self, message: Message) -> None:
+        self.sends += 1
+        self.most_sends = max(self.most_sends, self.sends)
+        if self.is_slow and b"data:" in message.get("body", b""):
+            await asyncio.sleep(3 * PING_S)
+        self.sends -= 1
+        self.got.append(message)
+        if message.get("body") == b": ping\n\n":
+            self.pinged.set()
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_no_ping_follows_the_end_or_is_sent_beside_a_chunk(is_slow: bool) -> None:
+    async def answered() -> Client:
+        client, released = Client(is_slow=is_slow), asyncio.Event()
+
+        async def frames() -> AsyncGenerator[bytes]:
+            await client.pinged.wait()
+            asyncio.get_running_loop().call_soon(time.sleep, 2 * PING_S)  # then both are due: this, and the next ping
+            await asyncio.sleep(PING_S / 2)
+            if is_slow:
+                yield b"data: 1\n\n"
+
+        async def release() -> None:
+            released.set()
+
+        response = TurnResponse(frames(), release=release, ping_s=PING_S, send_timeout_s=60)
+        await response({"type": "http", "method": "POST"}, client.receive, client.send)
+        assert released.is_set()
+        await asyncio.sleep(2 * PING_S)
+        return client
+
+    client = asyncio.run(answered())
+    assert client.pinged.is_set()
+    assert client.most_sends == 1
+    assert [message.get("more_body", True) for message in client.got].index(False) == len(client.got) - 1
 
 
 def said(raw: bytes) -> str:

@@ -1,4 +1,4 @@
-"""How many requests a turn costs before its first word."""
+"""How many requests a turn costs before its first word, and on which connections."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,9 @@ from emulator.app import create_app as create_emulator
 from gateway.backends.responses import conversations
 from gateway.settings import Settings
 from tests.support.callers import calling, chat, classic, foundry, openai, text_of
+from tests.support.playback_upstream import Playback
 from tests.support.servers import serving
+from tests.support.wire_formats import Classic, Responses
 
 
 def asked(emulator: str) -> list[str]:
@@ -153,3 +155,23 @@ def test_unused_prepared_conversations_are_deleted(emulator: str) -> None:
         client.get("/ready")
         wait_for_the_pool(emulator)
     assert "DELETE" in {request.partition(" ")[0] for request in asked(emulator)}
+
+
+@pytest.mark.parametrize("settings_for", [foundry, openai, classic])
+def test_a_turn_uses_the_connection_of_the_one_before(settings_for: Callable[..., Settings]) -> None:
+    """A new one costs a handshake. The upstream ends the body a moment after the last event."""
+    speak = Classic() if settings_for is classic else Responses()
+    upstream = Playback(speak.started, speak.delta("Hello"), speak.finished, 0.05)
+    used: list[tuple[str, int]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith(("/responses", "/runs")):
+            used.append(scope["client"])
+        await upstream.app(scope, receive, send)
+
+    with serving(app) as url, calling(settings_for(url, conversation_pool_size=0)) as client:
+        thread_id = chat(client, "hi")[0]["thread_id"]
+        chat(client, "hi", thread_id=thread_id)
+        chat(client, "hi", thread_id=thread_id)
+    assert len(used) == 3
+    assert len(set(used)) == 1

@@ -1,22 +1,29 @@
-"""Ports that a test can count on: what is bound to port 0, here or in another worker, never gets one of them."""
+"""Ports that a test can count on: what is bound to port 0, and other processes of tests, never get one of them."""
 
-import os
+import atexit
 import socket
 from itertools import cycle, islice
 
-_FIRST = 12_000
-_PER_WORKER = 1_000  # all below 32768, where Linux begins with the ports that it gives away itself
-
-_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 20
-_slice = range(_FIRST + _worker * _PER_WORKER, _FIRST + (_worker + 1) * _PER_WORKER)
-_begin = os.getpid() % _PER_WORKER  # another run of the suite on this machine has the same slices
-_own: list[int] = [*_slice[_begin:], *_slice[:_begin]]
-_turn = cycle(_own)
+_FIRST, _END = 12_000, 32_000  # from 32768 on, Linux gives ports away itself
+_PER_PROCESS = 500
 
 
 def free_port() -> int:
     """A port where nothing listens, and that is not given again for long."""
-    return next(port for port in islice(_turn, _PER_WORKER) if _is_free(port))
+    return next(port for port in islice(_turn, _PER_PROCESS) if _is_free(port))
+
+
+def _reserve() -> tuple[socket.socket, range]:
+    """Find ports that no other process of tests has: their first one stays bound for as long as this process lives."""
+    for first in range(_FIRST, _END, _PER_PROCESS):
+        guard = socket.socket()
+        try:
+            guard.bind(("127.0.0.1", first))
+        except OSError:
+            guard.close()
+        else:
+            return guard, range(first + 1, first + _PER_PROCESS)
+    raise AssertionError("every port is another process's")
 
 
 def _is_free(port: int) -> bool:
@@ -27,3 +34,8 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+_guard, _own = _reserve()
+atexit.register(_guard.close)
+_turn = cycle(_own)
