@@ -40,6 +40,14 @@ def by_make_run(upstream: str, **settings: str) -> Generator[Process]:
         yield process
 
 
+@contextmanager
+def without_uvloop(upstream: str, **settings: str) -> Generator[Process]:
+    """On asyncio's own event loop, as on Windows: from Python 3.12 on its server waits for every connection."""
+    command = [*uvicorn()[:-1], "--loop", "asyncio", "--port"]
+    with running(command, environment(upstream, **settings)) as process:
+        yield process
+
+
 STARTS = pytest.mark.parametrize("start", [by_uvicorn, by_module, by_make_run])
 
 
@@ -126,7 +134,7 @@ def test_without_open_streams_it_ends_soon(start: Start) -> None:
         assert service.ended(20) == 0
 
 
-@STARTS
+@pytest.mark.parametrize("start", [by_uvicorn, by_module, by_make_run, without_uvloop])
 @pytest.mark.parametrize("agent", ["agent", "asst_1"])
 def test_a_caller_who_does_not_read_does_not_hold_it(start: Start, agent: str) -> None:
     settings = {"DRAIN_S": "1", "AZURE_AI_AGENT_ID": agent}
