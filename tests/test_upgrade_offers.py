@@ -48,13 +48,13 @@ BUILT_ON = (  # by HttpProtocol in gateway/server.py
     *("headers", "url", "scope", "cycle", "transport"),
 )
 HELLO = b'{"message": "[echo] hello", "stream": false}'
-GET = b"GET /health HTTP/1.1\r\nhost: x\r\n%s\r\n"
+GET = b"GET /health HTTP/1.1\r\nhost: localhost\r\n%s\r\n"
 
 
 def post(offer: str, body: bytes = HELLO, more: bytes = b"") -> tuple[bytes, bytes]:
     """Head and body of a request."""
     length = more or b"content-length: %d\r\n" % len(body)
-    head = b"POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n" + length
+    head = b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n" + length
     return head + offer.encode() + b"\r\n\r\n", body
 
 
@@ -171,7 +171,7 @@ def test_a_body_is_never_taken_for_the_next_request(offer: str, service: str) ->
     for packets in ([head, hidden], [head + hidden]):
         with connecting(service) as connection:
             assert connection.send(*packets).answer()[0] == 400
-            connection.send(b"GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            connection.send(b"GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             assert connection.all_answers() == [404]
 
 
@@ -179,7 +179,7 @@ def test_a_body_is_never_taken_for_the_next_request(offer: str, service: str) ->
 @pytest.mark.parametrize(("target", "status"), [("x:443", 400), ("http://x/health", 405)])
 def test_a_tunnel_is_refused_and_the_connection_closed(offer: str, target: str, status: int, service: str) -> None:
     with connecting(service) as connection:
-        connection.send(f"CONNECT {target} HTTP/1.1\r\nhost: x\r\n{offer}\r\n".encode())
+        connection.send(f"CONNECT {target} HTTP/1.1\r\nhost: localhost\r\n{offer}\r\n".encode())
         assert connection.all_answers() == [status]
 
 
@@ -224,7 +224,7 @@ def test_however_the_service_is_started(start: Callable[..., Any], emulator: str
     with start(emulator) as process:
         with connecting(process.url) as connection:
             assert said(connection.send(head, body).answer()) == "hello"
-            assert connection.send(b"CONNECT http://x/health HTTP/1.1\r\nhost: x\r\n\r\n").answer()[0] == 405
+            assert connection.send(b"CONNECT http://x/health HTTP/1.1\r\nhost: localhost\r\n\r\n").answer()[0] == 405
         process.popen.terminate()
         written = b"".join(process.popen.communicate(timeout=PATIENCE_S))
     assert b"pgrade" not in written
