@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 
 from httptools import HttpParserUpgrade
 from starlette.types import Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.errors import ShuttingDown
 from gateway.turns.turn_registry import TurnRegistry
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 _KEY = "chat-api.connection"
 _END_EVENT_S = 2.0  # for the open streams to send their `error` event
 _CLOSE_S = 1.0  # for clients to read it; then their connections are aborted
+_MAX_QUEUED_REQUESTS = 8  # of one connection, behind the one that is being answered
 
 
 @contextmanager
@@ -96,10 +98,14 @@ class _Drain:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, except that an offered upgrade is ignored; uvicorn ignores the request's body with it.
+    """uvicorn's protocol, with two differences (docs/decisions/0040-http-protocol.md).
 
-    A server may ignore `Upgrade`, not the request (RFC 9110, 7.8). docs/decisions/0040-http-protocol.md
+    An offered upgrade is ignored; uvicorn ignores the request's body with it. A server may ignore `Upgrade`, not the
+    request (RFC 9110, 7.8). And a client disconnect is noticed while more requests of the client are queued
+    (pipelining); uvicorn stops reading then, and tells only the newest request.
     """
+
+    _answering: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Read a head that offers an upgrade a second time, without the offer: httptools cannot be told to go on."""
@@ -126,6 +132,23 @@ class HttpProtocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Close after the answer to a CONNECT: what follows it is not HTTP. No warning: any stranger could cause it."""
         self.cycle.keep_alive = False
+
+    def on_headers_complete(self) -> None:
+        """Go on reading, where uvicorn pauses because it queues the request: a pause hides a client disconnect."""
+        super().on_headers_complete()
+        if 0 < len(self.pipeline) <= _MAX_QUEUED_REQUESTS:
+            self.flow.resume_reading()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered, too. Its writes would fail, and it would not stop."""
+        if self._answering and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        super().connection_lost(exc)
 
     def _build_head_without_offer(self) -> bytes:
         request_line = b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, self.scope["http_version"].encode())

@@ -24,6 +24,10 @@ def seen(emulator: str) -> dict[str, Any]:
     return answer
 
 
+def opened(emulator: str) -> int:
+    return len(seen(emulator)["streams"]["opened"])
+
+
 def all_left(emulator: str, streams: int = 1) -> None:
     """A classic stream may come to its end in between: its run is cancelled at the same time."""
 
@@ -68,6 +72,30 @@ def test_a_disconnect_while_json_is_awaited_closes_the_upstream(
         eventually(lambda: seen(emulator)["streams"]["opened"], "the turn is upstream")
         connection.close()
         all_left(emulator)
+
+
+@pytest.mark.parametrize("behind", [1, 5])
+@pytest.mark.parametrize("stream", [True, False])
+@UPSTREAMS
+def test_a_disconnect_is_noticed_though_more_requests_are_queued_behind(
+    settings: Callable[..., Settings], stream: bool, behind: int, emulator: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They come in the same packet, or while the first is being answered; none is begun, and nothing is an error."""
+    caplog.set_level("INFO", logger="gateway")
+    body = b'{"message": "[echo] queued"}'
+    head = b"POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    queued = (head % len(body) + body) * behind
+    with calling(settings(emulator)) as client:
+        for turn, (at_once, later) in enumerate([(queued, b""), (b"", queued)], 1):
+            connection = begin(str(client.base_url), "[stall]", behind=at_once, stream=stream)
+            eventually(lambda turn=turn: opened(emulator) == turn, "the turn is upstream")  # type: ignore[misc]
+            connection.sendall(later)
+            client.get("/health")  # when this is answered, the service has read what came before
+            connection.close()
+            all_left(emulator, turn)
+    assert seen(emulator)["messages"] == ["[stall]", "[stall]"]
+    assert caplog.text.count("client_disconnect") == 2
+    assert "unhandled exception" not in caplog.text
 
 
 @UPSTREAMS

@@ -6,8 +6,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-def begin(url: str, message: str, *, path: str = "/api/chat", buffer: int | None = None, **more: Any) -> socket.socket:
-    """Posts a turn and reads nothing. `buffer`: what the kernel may keep for this caller, in bytes."""
+def begin(
+    url: str,
+    message: str,
+    *,
+    path: str = "/api/chat",
+    buffer: int | None = None,
+    behind: bytes | None = None,
+    **more: Any,
+) -> socket.socket:
+    """Posts a turn and reads nothing.
+
+    `buffer`: what the kernel may keep for this caller, in bytes. `behind`: what is sent in the same packet, on a
+    connection that then stays open for more.
+    """
     parts = urlsplit(url)
     connection = socket.socket()
     if buffer:
@@ -15,8 +27,9 @@ def begin(url: str, message: str, *, path: str = "/api/chat", buffer: int | None
     connection.settimeout(20)
     connection.connect((parts.hostname, parts.port))
     body = json.dumps({"message": message, **more}).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n"
-    connection.sendall(head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body)
+    kept = "close" if behind is None else "keep-alive"
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: {kept}\r\ncontent-type: application/json\r\n"
+    connection.sendall(head.encode() + f"content-length: {len(body)}\r\n\r\n".encode() + body + (behind or b""))
     return connection
 
 
