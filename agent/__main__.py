@@ -31,6 +31,7 @@ from azure.core.pipeline.policies import AzureKeyCredentialPolicy
 from azure.identity import AzureCliCredential, AzureDeveloperCliCredential, ChainedTokenCredential
 
 from gateway.settings import Settings, is_loopback, read_settings
+from gateway.settings_file import read_utf8
 
 AGENT = Path(__file__).resolve().parent
 _KEYS = {"name", "model", "instructions", "tools"}
@@ -96,12 +97,14 @@ def read_agent(folder: Path, name: str | None, model: str | None) -> Agent:
     """Read agent.yaml; `name` and `model` take precedence. Raises ProvisionError if it is not valid."""
     path = folder / "agent.yaml"
     try:
-        described = yaml.safe_load(path.read_text("utf-8"))
+        described = yaml.safe_load(read_utf8(path))
         if not isinstance(described, dict) or described.keys() != _KEYS or not isinstance(described["tools"], list):
             raise ProvisionError(f"{path} must have exactly {', '.join(sorted(_KEYS))}; tools is a list.")
-        instructions = (folder / str(described["instructions"])).read_text("utf-8").strip()
-    except (OSError, yaml.YAMLError) as e:
+        instructions = read_utf8(folder / str(described["instructions"])).strip()
+    except yaml.YAMLError as e:
         raise ProvisionError(f"{path} cannot be read: {e}") from e
+    except ValueError as e:
+        raise ProvisionError(str(e)) from e
     return Agent(name or described["name"], model or described["model"], instructions, described["tools"])
 
 

@@ -19,6 +19,7 @@ def main() -> None:
         create_app(settings),
         host=host,
         port=settings.port,
+        workers=1,  # not WEB_CONCURRENCY's, which needs an import string; more than one process is more replicas
         log_config=None,
         access_log=False,
         server_header=False,

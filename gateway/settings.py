@@ -7,6 +7,8 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterable, Mapping
+from io import StringIO
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -26,6 +28,7 @@ from gateway.settings_addresses import (
     resource_endpoint_from,
     split_address,
 )
+from gateway.settings_file import read_utf8
 
 UpstreamKind = Literal["foundry", "classic", "openai"]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -44,7 +47,12 @@ class SettingsError(SystemExit):
 
 class Settings(AccessSettings):
     model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_file=".env",
+        env_file_encoding="utf-8-sig",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     azure_ai_endpoint: str | None = Field(None, description="the Foundry resource, `https://X.services.ai.azure.com`")
@@ -229,7 +237,7 @@ def list_setting_names() -> set[str]:
 
 def read_settings(env_file: str | None = ".env") -> Settings:
     """Read the environment and `env_file`. Raises SettingsError."""
-    sources = (os.environ, dotenv_values(env_file) if env_file else {})
+    sources = (os.environ, _read_env_file(Path(env_file)) if env_file else {})
     for source in sources:
         for aliases in _ALIASES:
             _refuse_two_values(source, aliases)
@@ -237,6 +245,15 @@ def read_settings(env_file: str | None = ".env") -> Settings:
         return Settings(_env_file=env_file)
     except ValidationError as error:
         raise SettingsError(f"chat-api: {_explain(error, sources)}") from None
+
+
+def _read_env_file(path: Path) -> dict[str, str | None]:
+    if not path.is_file():
+        return {}
+    try:
+        return dotenv_values(stream=StringIO(read_utf8(path)))
+    except ValueError as e:
+        raise SettingsError(f"chat-api: {e}") from None
 
 
 def _refuse_two_values(source: Mapping[str, str | None], aliases: tuple[str, ...]) -> None:

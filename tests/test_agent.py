@@ -83,6 +83,21 @@ def test_an_endpoint_is_understood_as_the_service_understands_it(emulator: str) 
     assert len(refused.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("file", ["agent.yaml", "instructions.md"])
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "utf-8-sig"])
+def test_its_files_are_read_in_utf_8_alone(file: str, encoding: str, agent: Path, emulator: str) -> None:
+    """Field case F11 (PowerShell's `>>`; python-dotenv#637) is not of `.env` alone."""
+    path = agent / file
+    path.write_text(path.read_text("utf-8") + "\n# é\n", encoding)
+    if encoding == "utf-8-sig":
+        assert "created" in provision(emulator, agent)
+        assert not versions(emulator)[-1]["definition"]["instructions"].startswith("\ufeff")
+        return
+    with pytest.raises(ProvisionError) as refused:
+        provision(emulator, agent)
+    assert str(refused.value).startswith(f"{path} is not in UTF-8: save it as UTF-8 (")
+
+
 def test_second_run_leaves_the_agent_alone(emulator: str) -> None:
     provision(emulator)
     assert provision(emulator) == f"agent: {NAME} is unchanged (version 1)"

@@ -95,6 +95,53 @@ def test_an_empty_value_is_an_unset_one(env: Environment) -> None:
     assert settings.azure_client_id is None
 
 
+LINES = "AZURE_AI_AGENT_ID=agent\n# Schlüssel\nPORT=9000\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        LINES.encode("utf-16"),
+        LINES.encode("utf-16-le"),
+        LINES.encode("utf-16-be"),
+        LINES.encode("utf-32"),
+        LINES.encode("cp1252"),
+        LINES.encode("ascii", "ignore").decode().encode("utf-16-le"),
+        b"AZURE_AI_AGENT_ID=agent\n" + "PORT=9000\n".encode("utf-16-le"),
+        b"AZURE_AI_AGENT_ID=agent\r\n" + "PORT=9000\r\n".encode("utf-16"),
+        b"AZURE_AI_AGENT_ID=agent\0",
+    ],
+    ids=range(9),
+)
+def test_an_env_file_in_another_encoding_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    """Field case F11 (PowerShell's `>>`; python-dotenv#637): a stack trace, or settings that were not seen."""
+    file = tmp_path / "other.env"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError) as refused:
+        read_settings(str(file))
+    reason = "is not in UTF-8: save it as UTF-8 (PowerShell's >> may have written UTF-16)."
+    assert str(refused.value) == f"chat-api: {file} {reason}"
+
+
+@pytest.mark.parametrize(
+    "content", [LINES.encode(), LINES.encode("utf-8-sig"), LINES.replace("\n", "\r\n").encode()], ids=range(3)
+)
+def test_an_env_file_in_utf_8_is_read_whole(content: bytes, tmp_path: Path) -> None:
+    """Field case F11 (PowerShell's `>>`; python-dotenv#637): Windows editors begin UTF-8 with a byte order mark."""
+    (tmp_path / "other.env").write_bytes(content)
+    settings = read_settings(str(tmp_path / "other.env"))
+    assert (settings.azure_ai_agent_id, settings.port) == ("agent", 9000)
+
+
+def test_an_env_file_that_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".env").symlink_to("/proc/self/mem")  # readable by nobody, root included
+    with pytest.raises(SettingsError) as refused:
+        read_settings(str(tmp_path / ".env"))
+    assert str(refused.value) == f"chat-api: {tmp_path / '.env'} cannot be read: Input/output error."
+    assert read_settings(str(tmp_path / "missing.env")).port == 8000
+    assert read_settings(str(tmp_path)).port == 8000
+
+
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "127.1.2.3"])
 def test_http_is_for_this_machine(host: str, env: Environment) -> None:
     endpoint = f"http://{host}:8100/api/projects/p"
