@@ -1,25 +1,39 @@
 """Whatever an upstream says, in whatever pieces: callers get the contract's grammar, and `done` only where it was."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from gateway.backends.base import Backend
 from gateway.backends.classic.backend import ClassicBackend
 from gateway.backends.http_client import UpstreamClient, UpstreamStream
 from gateway.backends.responses.backend import Deployment, FoundryAgent, ResponsesBackend
+from gateway.backends.upstream_errors import error_from_response
 from gateway.errors import AgentNotFound, GatewayError
-from gateway.events import Event, Handle, Turn, TurnStarted
+from gateway.events import Event, Handle, Thread, ThreadId, Turn, TurnStarted
 from gateway.protocols.native import JsonAnswer, NativeEncoder
 from gateway.protocols.simple import SimpleEncoder
 from gateway.telemetry.upstream_calls import UpstreamCall
 from gateway.turns.run_turn import TurnTimeout, run_turn
 from tests.support.callers import calling, classic, foundry
 from tests.support.raw_socket_upstream import Wire, bare_upstream
-from tests.support.strategies import CLASSIC_DONE, RESPONSE_DONE, Said, streams
+from tests.support.strategies import (
+    CLASSIC_DONE,
+    RESPONSE_DONE,
+    STARTS,
+    Said,
+    errors,
+    junk,
+    on_wire,
+    runs,
+    streams,
+)
 from tests.support.stream_grammar import Ending, native_ending, simple_ending
 
 TURN = Turn("hi", None, "c")
@@ -40,14 +54,17 @@ class Played:
 
 
 class PlayedUpstream:
-    def __init__(self, pieces: list[bytes], *, conversations: bool) -> None:
+    """`listed`: what it answers where a list of runs is asked for."""
+
+    def __init__(self, pieces: list[bytes], *, conversations: bool, listed: object = ()) -> None:
         self._pieces = pieces
+        self._listed = listed
         self._conversations = conversations
 
     async def request_json(self, _: str, path: str, *__: Any, **___: Any) -> dict[str, Any]:
         if path.endswith("/conversations") and not self._conversations:
             raise AgentNotFound("404")
-        return {"id": "conv_1", "data": []}
+        return {"id": "conv_1", "data": self._listed}
 
     @asynccontextmanager
     async def open_stream(self, *_: Any, **__: Any) -> AsyncGenerator[UpstreamStream]:
@@ -72,11 +89,11 @@ def classic_backend(pieces: list[bytes]) -> Backend:
     return ClassicBackend(cast("UpstreamClient", PlayedUpstream(pieces, conversations=False)), "asst_1")
 
 
-async def events_of(backend: Backend) -> list[Event] | GatewayError:
+async def events_of(backend: Backend, turn: Turn = TURN) -> list[Event] | GatewayError:
     """The error where nothing was said before it."""
     events: list[Event] = []
     try:
-        async for batch in run_turn(backend, TURN, TurnTimeout(5), lambda thread: Handle(thread.id)):
+        async for batch in run_turn(backend, turn, TurnTimeout(5), lambda thread: Handle(thread.id)):
             assert batch
             events += batch
     except GatewayError as e:
@@ -161,8 +178,72 @@ def test_the_same_through_http() -> None:
                     pieces[:] = stream[1]
                     answer = client.post("/api/chat", json={"message": "hi", "conversation_id": "c"})
                     if answer.status_code == 200:
-                        native_ending(answer.text)
+                        assert native_ending(answer.text).code != "internal_error"
                     else:
                         assert answer.json()["code"] != "internal_error"
 
                 through_http()
+
+
+BACKENDS = pytest.mark.parametrize(
+    ("backend_of", "kind"),
+    [(foundry_backend, "responses"), (openai_backend, "responses"), (classic_backend, "classic")],
+)
+DEEP = 100_000
+DEEP_JSON = ["[" * DEEP, '{"type": "new", "x": ' + "[" * DEEP, '{"type": "new", "x": ' + "[" * DEEP + "]" * DEEP + "}"]
+
+
+@BACKENDS
+@pytest.mark.parametrize("has_started", [False, True])
+@pytest.mark.parametrize("data", DEEP_JSON, ids=["never closed", "never closed, in an object", "closed"])
+def test_json_as_deep_as_no_parser_goes_is_told_as_the_upstreams_fault(
+    backend_of: Callable[[list[bytes]], Backend], kind: str, has_started: bool, data: str
+) -> None:
+    pieces = [on_wire(*STARTS[kind])] if has_started else []
+    outcome = asyncio.run(events_of(backend_of([*pieces, on_wire("thread.new", data)])))
+    code = outcome.code if isinstance(outcome, GatewayError) else check_grammar(outcome).code
+    assert code == "upstream_unavailable"
+
+
+@BACKENDS
+@pytest.mark.parametrize("count", ["Infinity", "-Infinity", "NaN", "1e999", "1" + "0" * 400, "[]", "{}", '"x"', "null"])
+def test_counts_of_tokens_that_are_none_spoil_no_answer(
+    backend_of: Callable[[list[bytes]], Backend], kind: str, count: str
+) -> None:
+    """Infinity and NaN are no JSON, but Python reads and writes them."""
+    usage = ", ".join(f'"{side}_tokens": {count}' for side in ("input", "output", "prompt", "completion", "total"))
+    name, body = {
+        "responses": (
+            "response.completed",
+            '{"type": "response.completed", "response": {"id": "resp_1", "usage": {%s}}}',
+        ),
+        "classic": ("thread.run.completed", '{"id": "run_1", "thread_id": "thread_1", "usage": {%s}}'),
+    }[kind]
+    outcome = asyncio.run(events_of(backend_of([on_wire(*STARTS[kind]), on_wire(name, body % usage)])))
+    assert not isinstance(outcome, GatewayError)
+    assert check_grammar(outcome).code is None
+
+
+@many
+@given(
+    st.sampled_from([400, 401, 404, 409, 413, 418, 422, 423, 429, 500]),
+    st.one_of(errors, st.fixed_dictionaries({"error": errors})),
+)
+@example(400, {"error": {"param": ["conversation"]}})
+@example(400, {"error": {"innererror": {"code": ["x"]}}})
+def test_a_refusal_of_any_shape_is_one_of_the_upstreams(status: int, body: object) -> None:
+    for thread_id in (None, ThreadId("conv_1")):
+        error = error_from_response(status, {}, json.dumps(body).encode(), thread_id)
+        assert error.code != "internal_error"
+
+
+@many
+@given(st.one_of(junk, st.lists(st.one_of(junk, runs), max_size=3)))
+def test_a_list_of_runs_of_any_shape_has_one_to_stop_or_none(listed: object) -> None:
+    backend = ClassicBackend(cast("UpstreamClient", PlayedUpstream([], conversations=False, listed=listed)), "asst_1")
+    thread = Thread(ThreadId("thread_1"))
+    with suppress(GatewayError):
+        asyncio.run(backend.cancel(thread))
+    outcome = asyncio.run(events_of(backend, Turn("hi", thread, "c")))
+    assert isinstance(outcome, GatewayError)
+    assert outcome.code == "upstream_unavailable"

@@ -28,7 +28,7 @@ from tests.support.faults import (
     Status,
     play,
 )
-from tests.support.raw_socket_upstream import bare_upstream
+from tests.support.raw_socket_upstream import Wire, bare_upstream
 from tests.support.servers import serving
 from tests.support.stream_grammar import Ending, native_ending, simple_ending
 
@@ -158,6 +158,38 @@ def test_nothing_of_the_upstreams_words_is_in_any_answer(answers: dict[Case, htt
     words = ("upstream words", "principal", "Bad Gateway", "Sign in", "127.0.0.1", "Traceback", "gpt-emulated")
     for case, answer in answers.items():
         assert not [word for word in words if word in answer.text], case
+
+
+CODES = ["moon_phase", "server_error", "timeout", "", "content_filter", "rate_limit_exceeded", "invalid_prompt"]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_classic_run_is_cancelled_after_an_error_event_of_whatever_code(code: str) -> None:
+    """The event is not the run's end: it would keep its thread locked, for up to ten minutes."""
+
+    async def fail(wire: Wire, _: str) -> None:
+        await wire.head()
+        await wire.send(wire.wire_format.started, wire.wire_format.delta("Hello"), wire.wire_format.error(code))
+        await wire.end()
+
+    with bare_upstream(fail) as upstream, calling_app(create_app(classic(upstream.url))) as client:
+        assert native_ending(client.post("/api/chat", json={"message": "hi"}).text).code
+    assert upstream.cancelled == ["run_1"]
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("how", ["failed", "incomplete"])
+def test_a_classic_run_that_has_ended_by_itself_is_not_cancelled(how: str, code: str) -> None:
+    async def fail(wire: Wire, _: str) -> None:
+        ending = wire.wire_format.failed(code) if how == "failed" else wire.wire_format.incomplete(code)
+        await wire.head()
+        await wire.send(wire.wire_format.started, wire.wire_format.delta("Hello"), ending)
+        await wire.end()
+
+    with bare_upstream(fail) as upstream, calling_app(create_app(classic(upstream.url))) as client:
+        native_ending(client.post("/api/chat", json={"message": "hi"}).text)
+    assert upstream.said == ["hi"]
+    assert upstream.cancelled == []
 
 
 class Broken(Backend):

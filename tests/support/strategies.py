@@ -8,12 +8,38 @@ Said = tuple[str, object]  # an event's name and its data, as it is on the wire
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 halves = st.sampled_from(["\ud83d", "\ude80", "a\ud83d", "\ude80b"])
-ids = st.sampled_from(["x_1", "x_2", None, 7, ""])
-junk = st.one_of(st.none(), st.booleans(), st.integers(), texts, st.just([]), st.just([{}]), st.just({}))
+nested = st.sampled_from([[], {}, [1], [{}], {"x": []}, [[["x"]]], {"x": {"y": [None]}}])  # none can be a key
+ids = st.one_of(*[st.sampled_from(["x_1", "x_2", None, 7, ""])] * 3, nested)
+numbers = st.one_of(st.integers(), st.sampled_from([0.5, 1e300, float("inf"), float("nan"), 10**400]))
+junk = st.one_of(st.none(), st.booleans(), numbers, texts, nested)
 codes = st.sampled_from(["server_error", "rate_limit_exceeded", "insufficient_quota", "content_filter", "?", None, 5])
-errors = st.one_of(junk, st.fixed_dictionaries({"code": codes, "message": texts}))
+errors = st.one_of(
+    junk,
+    st.fixed_dictionaries({"code": codes, "message": texts}),
+    st.fixed_dictionaries(
+        {"code": st.one_of(codes, junk)},
+        optional={"message": junk, "type": junk, "param": junk, "details": st.lists(junk), "innererror": junk},
+    ),
+)
 reasons = st.sampled_from(["max_output_tokens", "content_filter", "max_completion_tokens", "moon_phase", None])
-usages = st.one_of(junk, st.just({"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}))
+usages = st.one_of(
+    junk,
+    st.just({"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}),
+    st.fixed_dictionaries({f"{side}_tokens": junk for side in ("input", "output", "prompt", "completion", "total")}),
+)
+
+items = st.one_of(
+    st.just({"type": "function_call", "call_id": "1"}),
+    st.just({"type": "message"}),
+    st.fixed_dictionaries(
+        {"type": st.one_of(junk, st.sampled_from(["function_call", "mcp_approval_request", "tool_search_call"]))},
+        optional={"id": ids, "call_id": ids, "execution": junk},
+    ),
+)
+
+runs = st.fixed_dictionaries(
+    {"status": st.one_of(junk, st.just("in_progress"))}, optional={"id": ids, "metadata": junk}
+)
 
 RESPONSE_DONE = ("response.completed", "response.incomplete")
 CLASSIC_DONE = ("thread.run.completed", "thread.run.incomplete")
@@ -35,13 +61,15 @@ def response_events(draw: st.DrawFn) -> Said:
     if kind == "[DONE]":
         return "", "[DONE]"
     status = {"response.incomplete": "incomplete", "response.completed": "completed"}.get(kind, "in_progress")
-    response = {"id": draw(ids), "status": status, "error": draw(errors), "usage": draw(usages), "output": draw(junk)}
+    output = draw(st.one_of(junk, st.lists(items, max_size=2)))
+    response = {"id": draw(ids), "status": status, "error": draw(errors), "usage": draw(usages), "output": output}
     if status == "incomplete":
         response["incomplete_details"] = draw(st.one_of(junk, st.fixed_dictionaries({"reason": reasons})))
-    item = draw(st.one_of(junk, st.just({"type": "function_call", "call_id": "1"}), st.just({"type": "message"})))
+    item = draw(st.one_of(junk, items))
     text = draw(st.one_of(texts, halves, junk))
     more = {"item_id": draw(ids), "delta": text, "text": text, "item": item, "error": draw(errors)}
-    return named(kind, {"response": draw(st.one_of(junk, st.just(response), st.just(response))), **more})
+    body: dict[str, object] = {"response": draw(st.one_of(junk, st.just(response), st.just(response))), **more}
+    return named(kind, body) if draw(st.integers(0, 9)) else ("a kind of another type", {"type": draw(junk), **body})
 
 
 @st.composite
@@ -58,7 +86,8 @@ def classic_events(draw: st.DrawFn) -> Said:
     if kind == "done":
         return kind, "[DONE]"
     text = draw(st.one_of(texts, halves, junk))
-    content = draw(st.one_of(junk, st.just([{"type": "text", "text": {"value": text}}])))
+    part = st.one_of(junk, st.just({"type": "text", "text": {"value": text}}), st.fixed_dictionaries({"text": junk}))
+    content = draw(st.one_of(junk, st.just([{"type": "text", "text": {"value": text}}]), st.lists(part, max_size=2)))
     body = {
         "id": draw(ids),
         "thread_id": draw(ids),
