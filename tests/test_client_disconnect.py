@@ -83,7 +83,7 @@ def test_a_disconnect_is_noticed_though_more_requests_are_queued_behind(
     """They come in the same packet, or while the first is being answered; none is begun, and nothing is an error."""
     caplog.set_level("INFO", logger="gateway")
     body = b'{"message": "[echo] queued"}'
-    head = b"POST /api/chat HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    head = b"POST /api/chat HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     queued = (head % len(body) + body) * behind
     with calling(settings(emulator)) as client:
         for turn, (at_once, later) in enumerate([(queued, b""), (b"", queued)], 1):
