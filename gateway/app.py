@@ -58,8 +58,8 @@ def create_app(
         description=_DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,  # a redirect would name the Host header's host, over http
-        docs_url="/docs" if settings.docs else None,
-        redoc_url="/redoc" if settings.docs else None,
+        docs_url=None,  # ours: web/api_docs.py
+        redoc_url=None,
         openapi_url="/openapi.json" if settings.docs else None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours: telemetry/
         middleware=[
@@ -74,6 +74,10 @@ def create_app(
         from gateway.page import create_page_routes  # noqa: PLC0415  off in production: nothing of it is loaded
 
         app.router.routes.extend(create_page_routes())
+    if settings.docs:
+        from gateway.web.api_docs import create_docs_routes  # noqa: PLC0415  off in production, too
+
+        app.router.routes.extend(create_docs_routes())
     app.add_exception_handler(HTTPException, answer_routing_error)
     app.add_exception_handler(ClientDisconnect, answer_client_disconnect)
     add_openapi_document(app)

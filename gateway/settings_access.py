@@ -79,7 +79,7 @@ class AccessSettings(BaseSettings):
         ge=0,
         description="proxies in front whose `X-Forwarded-For` entries are believed, counted from the right",
     )
-    docs: bool = Field(True, description="serve `/docs` and `/openapi.json`")
+    docs: bool = Field(False, description="serve `/docs` and `/openapi.json`")
     public_pages: bool = Field(False, description="`/ready`, the page and the docs are served without authentication")
 
     @field_validator("auth_audience", "conversation_keys", "rate_limit", mode="before")

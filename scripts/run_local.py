@@ -77,7 +77,7 @@ def _traced() -> dict[str, str]:
 
 def _defaults(settings: Settings) -> dict[str, str]:
     """What a person at a terminal wants, where neither they nor `.env` say otherwise."""
-    wanted = {"CHAT_PAGE": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "WARNING"}
+    wanted = {"CHAT_PAGE": "true", "DOCS": "true", "LOG_FORMAT": "text", "LOG_LEVEL": "WARNING"}
     return {name: value for name, value in wanted.items() if name.lower() not in settings.model_fields_set}
 
 

@@ -273,7 +273,7 @@ def test_forged_principals_are_stripped_from_what_anything_else_sees(emulator: s
 
 
 def test_health_and_preflights_never_ask_who_it_is_and_pages_as_it_is_set(emulator: str) -> None:
-    with calling_app(create_app(foundry(emulator, **KEY, allowed_origins="https://a.example"))) as client:
+    with calling_app(create_app(foundry(emulator, **KEY, docs=True, allowed_origins="https://a.example"))) as client:
         assert client.get("/health").status_code == client.get("/api/health").status_code == 200
         asked = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
         assert client.options("/api/chat", headers={"origin": "https://a.example", **asked}).status_code == 200
@@ -282,8 +282,8 @@ def test_health_and_preflights_never_ask_who_it_is_and_pages_as_it_is_set(emulat
         from_a = client.get("/ready", headers={"origin": "https://a.example"})
         assert from_a.headers["access-control-allow-origin"] == "https://a.example"
         assert client.get("/ready", headers={"x-api-key": KEYS["ann"]}).status_code == 200
-    with calling_app(create_app(foundry(emulator, **KEY, public_pages=True, chat_page=True))) as client:
-        for path in ("/ready", "/docs", "/", "/chat-client.js", "/page/chat.js"):
+    with calling_app(create_app(foundry(emulator, **KEY, public_pages=True, chat_page=True, docs=True))) as client:
+        for path in ("/ready", "/docs", "/docs/swagger-ui.css", "/", "/chat-client.js", "/page/chat.js"):
             assert client.get(path).status_code == 200
         assert refused(client.get("/api/anything")) == (401, "unauthenticated")
         assert refused(client.post("/docs")) == (401, "unauthenticated")

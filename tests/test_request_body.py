@@ -302,7 +302,7 @@ def test_monitors_may_ask_by_head(emulator: str) -> None:
 def test_the_document_is_valid_openapi() -> None:
     from openapi_spec_validator import validate  # noqa: PLC0415
 
-    with calling(unread()) as client:
+    with calling(unread(docs=True)) as client:
         document = client.get("/openapi.json").json()
     validate(document)
     content = document["paths"]["/api/chat"]["post"]["responses"]["200"]["content"]

@@ -139,6 +139,7 @@ def test_what_the_env_file_says_is_not_overruled(tmp_path: Path) -> None:
     with running(tmp_path, PORT=port, EMULATOR_PORT=emulator_port) as terminal:
         terminal.says("Ctrl-C stops it.")
         assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 404
+        assert httpx.get(f"http://127.0.0.1:{port}/docs").status_code == 200
         assert httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
 
 

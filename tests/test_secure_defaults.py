@@ -12,7 +12,6 @@ import pytest
 from gateway.settings import Settings, SettingsError, read_settings
 from gateway.telemetry.logs import JsonFormatter, TextFormatter
 from tests.support.callers import calling, unread
-from tests.test_request_body import refused
 
 GUID = "11111111-2222-3333-4444-555555555555"
 LONG = "x" * 32
@@ -85,12 +84,6 @@ def test_every_answer_has_the_safe_headers() -> None:
             assert "strict-transport-security" not in answer.headers  # not over http: RFC 6797, 7.2
         over_tls = client.get("/health", headers={"x-forwarded-proto": "https"})
         assert over_tls.headers["strict-transport-security"] == "max-age=31536000"
-
-
-def test_the_docs_can_be_switched_off() -> None:
-    with calling(unread(docs=False)) as client:
-        for path in ("/docs", "/redoc", "/openapi.json"):
-            assert refused(client.get(path)) == (404, "not_found")
 
 
 @pytest.mark.parametrize("form", [JsonFormatter(), TextFormatter()])

@@ -1,4 +1,4 @@
-/** Types of chat-client.js. The events are those of the wire: see the service's /docs. */
+/** Types of chat-client.js. The events are those of the wire: see the service's /openapi.json. */
 
 export interface MetadataEvent {
   type: "metadata";
