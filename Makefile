@@ -1,11 +1,11 @@
-# Two commands do everything on a machine that has python3 (3.11+) and make: `make run` and `make test`.
+# On a machine that has python3 (3.11+) and make: `make run` and `make test`; before a change lands, `make test-all`.
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
 AGENT_SERVER := .venv-agent-server
 
-.PHONY: help install run test check mutants soak bench bench-cold screenshots lock
+.PHONY: help install run test test-all check mutants soak bench bench-cold screenshots lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1  /p' $(MAKEFILE_LIST) | awk '{ printf "make %-11s", $$1; $$1 = ""; print }'
@@ -34,8 +34,13 @@ check: install ## format, lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-test: check $(AGENT_SERVER)/installed ## check, then all tests
-	@$(BIN)/pytest -n 3 --dist loadfile
+PYTEST := $(BIN)/pytest -n 3 --dist loadfile
+
+test: check $(AGENT_SERVER)/installed ## check, then all but the slow tests (five minutes on two cores)
+	@$(PYTEST) -m "not slow"
+
+test-all: check $(AGENT_SERVER)/installed ## check, then all tests (under an hour)
+	@$(PYTEST)
 
 mutants: install ## small changes that break the service: do the tests notice each of them? (about two minutes)
 	@$(BIN)/python -m tests.mutants

@@ -52,6 +52,7 @@ def is_held_back(flood: Flood, upstream: str, client: httpx.Client) -> bool:
     return flood.sent == before > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [foundry, classic])
 def test_a_caller_who_does_not_read_stops_the_upstream(settings: Callable[..., Settings]) -> None:
     flood = Flood()
@@ -161,6 +162,7 @@ def ended(emulator: str) -> int:
     return len(streams["left"]) + len(streams["finished"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [foundry, classic])
 def test_who_reads_nothing_for_the_send_timeout_is_dropped(settings: Callable[..., Settings], emulator: str) -> None:
     with calling(settings(emulator, send_timeout_s=0.5, max_streams=1)) as client:

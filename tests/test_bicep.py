@@ -1,6 +1,6 @@
 """Do the templates compile, and do they make what they promise? The real Bicep CLI says so, where there is one.
 
-`BICEP=<path of the CLI> make test`, or `az bicep install` once. GitHub's workflow has it.
+`BICEP=<path of the CLI> make test-all`, or `az bicep install` once. GitHub's workflow has it.
 """
 
 import json

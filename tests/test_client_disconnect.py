@@ -148,6 +148,7 @@ def test_the_next_message_may_come_at_once_after_a_disconnect(emulator: str) -> 
         assert chat(client, "[echo] again", thread_id=thread_id)[-1]["full_response"] == "again"
 
 
+@pytest.mark.slow
 def test_an_upstream_that_does_not_answer_the_cancelling_holds_nobody() -> None:
     async def play(wire: Wire, message: str) -> None:
         await wire.head()
@@ -212,6 +213,7 @@ def test_three_hundred_classic_streams_whose_clients_disconnect(emulator: str) -
     assert len(seen(emulator)["cancelled"]) == 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("agent", ["agent", "asst_1"])
 def test_disconnects_at_random_moments_leak_nothing(agent: str, emulator: str) -> None:
     env = environment(emulator, AZURE_AI_AGENT_ID=agent, MAX_STREAMS="1000", LOG_LEVEL="ERROR")

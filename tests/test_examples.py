@@ -26,7 +26,8 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 FRONTEND = ROOT / "tests" / "nextjs_example"
 CLIENT = [ROOT / "gateway" / "page" / name for name in ("chat-client.js", "chat-client.d.ts")]
-SNIPPETS = re.findall(r"```js\n(.*?)```", (ROOT / "docs" / "client.md").read_text(), re.DOTALL)
+CLIENTS = (ROOT / "docs" / "clients.md").read_text()
+SNIPPETS = re.findall(r"```js\n(.*?)```", CLIENTS, re.DOTALL)
 README = ROOT / "README.md"
 NO_NODE = "No npm was found for the Next.js example: `apt-get install nodejs npm`."
 REFUSED = ("blocked by CORS policy", "net::ERR_FAILED")
@@ -157,7 +158,7 @@ def test_cookies_go_to_the_service_that_names_the_origin_alone(
 
 
 def snippets() -> list[str]:
-    """Those of docs/client.md, and the README's that are for a browser."""
+    """Those of docs/clients.md, and the README's that are for a browser."""
     readme = README.read_text() if README.exists() else ""
     return [*SNIPPETS, *re.findall(r"```js\n(.*?)```", readme, re.DOTALL)]
 
@@ -180,6 +181,25 @@ def test_a_snippet_of_the_documentation_runs_in_a_page(
     answer = "".join(said)
     assert "This is turn 1 of our conversation." in answer
     assert ("Earlier you said: “My name is Zoë.”" in answer) == ("What is my name?" in snippet)
+
+
+@pytest.mark.parametrize("language", ["go", "python"])
+def test_a_reader_with_a_longest_line_reads_a_long_answer_to_its_end(
+    emulator: str, tmp_path: Path, language: str
+) -> None:
+    """`done` repeats the answer on one line: aiohttp's `Chunk too big`, bufio.Scanner's `token too long` (F17)."""
+    message = f"[echo] {'好' * 100_000}"
+    (snippet,) = re.findall(rf"```{language}\n(.*?)```", CLIENTS, re.DOTALL)
+    command = [sys.executable]
+    if language == "go":
+        command = [shutil.which("go") or pytest.skip("No Go was found: `apt-get install golang-go`."), "run"]
+    file = tmp_path / f"client.{language.replace('python', 'py')}"
+    with serving(create_app(foundry(emulator, max_message_chars=200_000))) as url:
+        file.write_text(snippet.replace("http://127.0.0.1:8000", url).replace("Hello!", message))
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        ran = subprocess.run([*command, file], env=environment, capture_output=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout.decode() == message.removeprefix("[echo] ")
 
 
 def installed() -> Path:
@@ -214,6 +234,7 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_next_js_component_has_the_right_types(tmp_path: Path) -> None:
     tsc = installed() / "tsc"
     ran = subprocess.run(
@@ -223,6 +244,7 @@ def test_the_next_js_component_has_the_right_types(tmp_path: Path) -> None:
     assert ran.returncode == 0
 
 
+@pytest.mark.slow
 def test_the_next_js_component_chats_stops_and_shows_errors(browser: Browser, emulator: str, tmp_path: Path) -> None:
     esbuild, folder = installed() / "esbuild", prepared(tmp_path)
     with another_origin(folder) as origin, service_for(emulator, origin) as url:

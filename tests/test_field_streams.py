@@ -1,7 +1,7 @@
 """Streams that other people met, from public reports: what they say is passed on, once, and ends truthfully."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -213,7 +213,7 @@ def test_an_error_is_one_whatever_its_frame_lacks(frame: str, code: str, kind: s
     assert ending_of(opening + frame.encode() + b"\n\n", kind).code == code
 
 
-RUN = {"id": "run_1", "thread_id": "thread_1"}
+RUN: Json = {"id": "run_1", "thread_id": "thread_1", "status": "in_progress"}
 
 
 def test_a_tool_that_failed_is_no_failed_run() -> None:
@@ -250,22 +250,83 @@ def test_a_long_header_of_an_answer_loses_no_turn() -> None:
     assert upstream.said == ["hi"]
 
 
-ODD: list[Any] = [[], {}, [1], {"x": []}, True, 1.5, "x"]
+ODD: list[Any] = [[], {}, [1], {"x": []}, True, 1.5, "x", None]
+ODD_RESPONSES: list[Json] = [
+    {"type": "response.output_text.delta", "delta": "Hello", **FIRST, "item_id": "m"},
+    whole("Hello", **FIRST),
+    part_done("Hello", **FIRST),
+    item_done(message("x"), output_index=0),
+    item_done({"type": "function_call", "call_id": "c", "id": "i", "execution": "client"}),
+    item_done({"type": "mcp_approval_request", "id": "i"}),
+    {"type": "error", "error": {"code": "x", "message": "y", "type": "z", "param": "p", "innererror": {"code": "v"}}},
+    {"type": "response.failed", "response": {"id": "r", "error": {"code": "x", "message": "y"}}},
+    completed(message("Hello", id="m"), usage={"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}, error=None),
+    {
+        "type": "response.incomplete",
+        "response": {"id": "r", "status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}},
+    },
+]
+CONTENT: list[Json] = [{"index": 0, "type": "text", "text": {"value": "Hello", "annotations": []}}]
+ODD_CLASSIC: list[tuple[str, Json]] = [
+    ("thread.run.created", RUN),
+    ("thread.message.delta", {"id": "msg_1", "delta": {"content": CONTENT}}),
+    ("thread.message.completed", {"id": "msg_1", "content": CONTENT}),
+    ("thread.message.incomplete", {"id": "msg_1", "incomplete_details": {"reason": "max_tokens"}}),
+    ("thread.run.failed", {**RUN, "last_error": {"code": "server_error", "message": "y"}}),
+    ("thread.run.incomplete", {**RUN, "incomplete_details": {"reason": "max_tokens"}}),
+    ("thread.run.completed", {**RUN, "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}),
+    ("error", {"error": {"code": "x", "message": "y"}}),
+]
+
+
+def replaced(value: Any, odd: Any) -> Iterator[Any]:
+    """Copies of a JSON value in which one value, at any depth, is another."""
+    yield odd
+    places = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for place, inner in places:
+        for other in replaced(inner, odd):
+            copy = value.copy()
+            copy[place] = other
+            yield copy
+
+
+def data_of(name: str, event: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+def codes_of(streams: Iterable[bytes], kind: str) -> list[str | None]:
+    """The endings' codes, of one service."""
+    answers: dict[str, Any] = {"/conversations": {"id": "conv_1"}, "/cancel": RUN}
+    codes = []
+    with serving(Recorder(answers).app) as url, calling((classic if kind == "classic" else openai)(url)) as client:
+        for stream in streams:
+            answers |= {"/responses": stream, "/runs": stream}
+            answer = client.post("/api/chat", json={"message": "hi"})
+            codes.append(native_ending(answer.text).code if answer.is_success else answer.json()["code"])
+    return codes
 
 
 @pytest.mark.parametrize("odd", ODD, ids=json.dumps)
-def test_odd_json_in_any_field_is_no_unhandled_exception(odd: Any) -> None:
-    fields = ["type", "item_id", "output_index", "content_index", "delta", "response", "item", "error", "part", "text"]
-    base: Json = {"type": "response.output_text.delta", "delta": "Hello", **FIRST, "item_id": "m"}
-    for event in (
-        base,
-        completed(message("Hello")),
-        item_done(message("x")),
-        {"type": "error", "error": {"code": "x"}},
-    ):
-        for name in fields:
-            assert said([{**event, name: odd}, completed()]).code != "internal_error"
-    for name in ("id", "status", "error", "output", "usage", "incomplete_details"):
-        assert (
-            said([completed(**{**completed()["response"], "status": "completed", name: odd})]).code != "internal_error"
-        )
+def test_odd_json_at_any_depth_of_a_response_is_no_unhandled_exception(odd: Any) -> None:
+    streams = [
+        framed([CREATED]) + data_of(name, other) + framed([completed()])
+        for event in ODD_RESPONSES
+        for other in replaced(event, odd)
+        for name in ("", event["type"])
+    ]
+    codes = codes_of([framed([CREATED, completed()]), *streams], "openai")
+    assert codes[0] is None
+    assert len(codes) > 80
+    assert "internal_error" not in codes
+
+
+@pytest.mark.parametrize("odd", ODD, ids=json.dumps)
+def test_odd_json_at_any_depth_of_a_classic_run_is_no_unhandled_exception(odd: Any) -> None:
+    start, end = ("thread.run.created", RUN), ("thread.run.completed", RUN)
+    streams = [
+        classic_framed([start, (name, other), end]) for name, event in ODD_CLASSIC for other in replaced(event, odd)
+    ]
+    codes = codes_of([classic_framed([start, end]), *streams], "classic")
+    assert codes[0] is None
+    assert len(codes) > 50
+    assert "internal_error" not in codes

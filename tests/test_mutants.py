@@ -37,6 +37,7 @@ def test_a_mutant_shows_from_its_python_on() -> None:
     assert [mutant.is_visible((3, minor)) for minor in (9, 11, 12, 13)] == [False, False, True, True]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("new", "fate"), [("is_new = ", "SURVIVED"), ("raise ImportError\n", "NOT TRIED")])
 def test_what_no_test_noticed_is_not_said_to_be_killed(new: str, fate: str) -> None:
     before = (ROOT / SOME_FILE).read_text("utf-8")

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack
@@ -49,7 +50,8 @@ def dialect_of(wire: Wire) -> Responses | Classic:
 
 
 async def error_body(wire: Wire, status: str) -> None:
-    text = f'{{"error": {{"code": "x", "message": "{UPSTREAM}", "innererror": {{"a": "{UPSTREAM}"}}}}}}'.encode()
+    error = {"code": f"{UPSTREAM} is no code", "message": UPSTREAM, "innererror": {"a": UPSTREAM}}
+    text = json.dumps({"error": error}).encode()
     head = f"HTTP/1.1 {status}\r\nx-detail: {UPSTREAM}\r\nconnection: close\r\ncontent-length: {len(text)}\r\n\r\n"
     await wire.raw(head.encode() + text)
 
@@ -69,6 +71,8 @@ async def play(wire: Wire, message: str) -> None:
     frames = {
         "failed": speak.failed("server_error"),
         "error": speak.error("server_error"),
+        "failed in words": speak.failed(f"{UPSTREAM} is no code"),
+        "incomplete": speak.incomplete(f"{UPSTREAM} is no reason"),
         "not JSON": f"data: {UPSTREAM}\n\n".encode(),
         "half": speak.delta(UPSTREAM)[:-4],
         "unknown": f'event: x\ndata: {{"type": "x", "y": "{UPSTREAM}"}}\n\n'.encode() + speak.finished,
@@ -79,7 +83,18 @@ async def play(wire: Wire, message: str) -> None:
 
 STATUSES = (400, 401, 403, 404, 409, 413, 418, 429, 500, 503)
 ORDERS = [f"HTTP {status} X" for status in STATUSES]
-ORDERS += ["no HTTP", "failed first", "failed", "error", "not JSON", "half", "unknown", "well"]
+ORDERS += [
+    "no HTTP",
+    "failed first",
+    "failed",
+    "error",
+    "failed in words",
+    "incomplete",
+    "not JSON",
+    "half",
+    "unknown",
+    "well",
+]
 
 
 def ask_all_ways(client: httpx.Client, message: str) -> str:
@@ -114,6 +129,7 @@ def assert_nothing_told(logs: io.StringIO) -> None:
     assert MARK not in told, [line for line in told.splitlines() if MARK in line]
 
 
+@pytest.mark.slow
 def test_no_words_are_logged_under_the_emulators_faults(emulator: str, logs: io.StringIO) -> None:
     with ExitStack() as stack:
         for settings in UPSTREAMS:

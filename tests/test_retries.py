@@ -41,6 +41,7 @@ def was_refused(expected: Expected) -> bool:
     return isinstance(expected, Status) and (expected.status in (400, 409, 429) or expected.code == "upstream_denied")
 
 
+@pytest.mark.slow
 @UPSTREAMS
 def test_no_fault_makes_the_upstream_accept_a_message_twice(settings: Callable[..., Settings], emulator: str) -> None:
     with calling(settings(emulator, upstream_idle_timeout_s=5)) as client:
@@ -51,6 +52,7 @@ def test_no_fault_makes_the_upstream_accept_a_message_twice(settings: Callable[.
     assert turns_posted(emulator) == len(ON_EMULATOR)
 
 
+@pytest.mark.slow
 @UPSTREAMS
 def test_no_broken_connection_is_answered_with_a_second_try(settings: Callable[..., Settings]) -> None:
     with bare_upstream(play) as upstream, calling(settings(upstream.url, upstream_idle_timeout_s=5)) as client:

@@ -134,6 +134,7 @@ def test_without_open_streams_it_ends_soon(start: Start) -> None:
         assert service.ended(20) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [by_uvicorn, by_module, by_make_run, without_uvloop])
 @pytest.mark.parametrize("agent", ["agent", "asst_1"])
 def test_a_caller_who_does_not_read_does_not_hold_it(start: Start, agent: str) -> None:

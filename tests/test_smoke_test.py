@@ -4,6 +4,7 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
@@ -62,6 +63,7 @@ def test_running_service_passes_with_its_first_words(emulator: str) -> None:
     assert ' s: "' in done.stdout
 
 
+@pytest.mark.slow
 def test_role_on_its_way_is_waited_for_by_name() -> None:
     upstream = RoleOnItsWay(create_emulator(pace=0), denied=3)
     with serving(upstream) as upstream_url, serving(create_app(foundry(upstream_url))) as url:

@@ -184,7 +184,8 @@ def test_a_full_replica_is_not_ready_until_a_stream_ends(emulator: str) -> None:
     with calling(foundry(emulator, max_streams=1)) as client:
         assert client.get("/ready").status_code == 200
         with client.stream("POST", "/api/chat", json={"message": "[stall]"}) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # httpx closes the stream with its iterator
+            assert next(lines).startswith("data: ")
             full = client.get("/ready")
             assert (full.status_code, full.json()["code"]) == (503, "overloaded")
         eventually(lambda: client.get("/ready").status_code == 200, "it is ready again, and nothing was cached")

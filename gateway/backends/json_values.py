@@ -4,12 +4,15 @@ What does not fit is read as absent.
 """
 
 import json
+import re
 from typing import Any
 
 import orjson
 
 from gateway.errors import UpstreamUnavailable
 from gateway.events import Usage
+
+_CODE = re.compile(r"[\w.:/-]{1,64}")
 
 
 def parse_object(data: bytes) -> dict[str, Any] | None:
@@ -63,6 +66,11 @@ def as_object(value: object) -> dict[str, Any]:
 
 def as_string(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def code_for_log(value: object) -> str:
+    """Return an error's code or a reason as the log may have it; "-" for a sentence, which could quote a person."""
+    return value if isinstance(value, str) and _CODE.fullmatch(value) else "-"
 
 
 def usage_from(value: object, input_name: str, output_name: str) -> Usage | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from gateway.backends.json_values import as_object, as_string
+from gateway.backends.json_values import as_object, as_string, code_for_log
 from gateway.errors import (
     AgentNotFound,
     ContentFiltered,
@@ -81,7 +81,7 @@ def error_from_response(
     """Return the error for a refused request. `thread_id`: of the conversation that was continued, if any."""
     error = _parse_error(body)
     code, message = _read_code(error), _read_message(error)
-    log = f"upstream answered {status} {code or '-'}"
+    log = f"upstream answered {status} {code_for_log(code)}"
     match status:
         case 401 | 403:
             return UpstreamDenied(log)

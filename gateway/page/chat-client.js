@@ -1,6 +1,6 @@
 /**
  * The browser client of chat-api: one file, no dependencies. Copy it, with chat-client.d.ts, into a frontend.
- * It works wherever fetch streams: browsers, Node 18+, Deno, Bun. How to use it: docs/client.md.
+ * It works wherever fetch streams: browsers, Node 18+, Deno, Bun. How to use it: docs/clients.md.
  * Event streams are read as https://html.spec.whatwg.org/multipage/server-sent-events.html says.
  */
 

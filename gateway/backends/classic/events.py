@@ -5,7 +5,15 @@ Vocabulary: `AgentStreamEvent` of azure-ai-agents 1.1.0. Unknown events are skip
 
 from typing import Any
 
-from gateway.backends.json_values import Surrogates, as_object, as_string, check_heartbeat, parse_object, usage_from
+from gateway.backends.json_values import (
+    Surrogates,
+    as_object,
+    as_string,
+    check_heartbeat,
+    code_for_log,
+    parse_object,
+    usage_from,
+)
 from gateway.backends.sse_reader import Frame
 from gateway.backends.upstream_errors import error_from_run, error_of_frame
 from gateway.errors import ActionRequired, Cancelled, GatewayError, UpstreamRunFailed, UpstreamUnavailable
@@ -113,7 +121,7 @@ def _finish_reason_from(run: dict[str, Any]) -> FinishReason:
     """Raise UpstreamRunFailed for a reason that the contract has no name for."""
     reason = _FINISH_REASONS.get(_read_reason(run))
     if reason is None:
-        raise UpstreamRunFailed(f"incomplete: {_read_reason(run)[:40]}")
+        raise UpstreamRunFailed(f"incomplete: {code_for_log(_read_reason(run))}")
     return reason
 
 

@@ -6,7 +6,15 @@ Vocabulary: https://platform.openai.com/docs/api-reference/responses-streaming, 
 
 from typing import Any
 
-from gateway.backends.json_values import Surrogates, as_object, check_heartbeat, parse_object, usage_from
+from gateway.backends.json_values import (
+    Surrogates,
+    as_object,
+    as_string,
+    check_heartbeat,
+    code_for_log,
+    parse_object,
+    usage_from,
+)
 from gateway.backends.responses.said_parts import SaidParts, text_of_part, texts_of_item
 from gateway.backends.sse_reader import Frame
 from gateway.backends.upstream_errors import error_from_run, error_of_frame
@@ -147,7 +155,7 @@ class ResponseRun:
         raise error_from_run(error, "response failed", self.retry_after_s)
 
     def _track_action(self, item: dict[str, Any]) -> None:
-        kind = item.get("type")
+        kind = as_string(item.get("type"))
         if kind in _CLIENT_CALLS or (kind == "tool_search_call" and item.get("execution") == "client"):
             self.pending_actions[str(item.get("call_id"))] = item
         elif kind in _APPROVALS:
@@ -180,5 +188,5 @@ class ResponseRun:
             return "stop"
         reason = _FINISH_REASONS.get(str(details.get("reason")))
         if reason is None:
-            raise UpstreamRunFailed(f"incomplete: {str(details.get('reason'))[:40]}")
+            raise UpstreamRunFailed(f"incomplete: {code_for_log(details.get('reason'))}")
         return reason
