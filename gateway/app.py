@@ -13,14 +13,15 @@ from gateway import __version__
 from gateway.access.access_control import AccessControl
 from gateway.access.identity.base import Identity
 from gateway.backends.base import Backend
-from gateway.server import drain_on_signals, remember_connection, use_http_protocol
+from gateway.server import drain_on_signals, freeze_startup_objects, remember_connection, use_http_protocol
 from gateway.settings import Settings, read_settings
 from gateway.telemetry import configure_logs
 from gateway.turns.chat_service import ChatService
 from gateway.web.middleware import AccessMiddleware, CommonHeaders, Cors, ErrorMiddleware
 from gateway.web.openapi import add_openapi_document
 from gateway.web.problems import answer_routing_error
-from gateway.web.routes import Routes
+from gateway.web.routes import router
+from gateway.web.state import State
 from gateway.web.turn_response import answer_client_disconnect
 
 _DESCRIPTION = "A streaming chat API in front of Azure AI agents."
@@ -42,7 +43,7 @@ def create_app(
     if settings is None:
         settings = read_settings()
         configure_logs(settings.log_level, settings.log_format)
-    chat_service = ChatService(settings, backend)
+    chat_service = ChatService(settings, backend, on_warm=freeze_startup_objects)
     access_control = AccessControl(settings, identity)
 
     @asynccontextmanager
@@ -69,7 +70,8 @@ def create_app(
             Middleware(AccessMiddleware, access_control=access_control, easy_auth=settings.auth == "easyauth"),
         ],
     )
-    app.include_router(Routes(chat_service).router)
+    app.state.gateway = State(chat_service)
+    app.include_router(router)
     if settings.chat_page:
         from gateway.page import create_page_routes  # noqa: PLC0415  off in production: nothing of it is loaded
 

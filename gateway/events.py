@@ -25,8 +25,20 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What a caller asks for, in whatever protocol. `thread_id`: of the conversation that it continues, if any.
+
+    `conversation_id` is the caller's own label, or a UUID.
+    """
+
+    message: str
+    thread_id: Handle | None
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """A turn's input. `thread`: the conversation that it continues, None for a new one."""
+    """What a backend is asked for. `thread`: the conversation that it continues, None for a new one."""
 
     message: str
     thread: Thread | None

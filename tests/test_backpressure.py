@@ -68,18 +68,19 @@ def test_a_caller_who_does_not_read_stops_the_upstream(settings: Callable[..., S
 class NeverWaits(Backend):
     """Always has the next word: nothing but a client who does not read makes the task that reads it wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_most: int = 1_000_000_000) -> None:
         self.words = 0
+        self.at_most = at_most
         self.gives_up = self.is_closed = False
 
     async def answer(self, _: Turn) -> AsyncGenerator[list[BackendEvent]]:
         try:
             yield [RunStarted(Thread(ThreadId("t")), "r")]
-            while not self.gives_up:
+            while not self.gives_up and self.words < self.at_most:
                 self.words += 1
                 yield [TextDelta("x" * 10_000)]
         finally:
-            self.is_closed = not self.gives_up
+            self.is_closed = not self.gives_up and self.words < self.at_most
 
     async def check(self) -> None: ...
 
@@ -103,6 +104,36 @@ def test_a_disconnect_of_a_slow_reader_is_noticed_though_the_backend_never_waits
             eventually(lambda: backend.is_closed, "the backend is closed")
         finally:
             backend.gives_up = True
+
+
+def test_a_disconnect_is_noticed_though_neither_backend_nor_client_ever_waits() -> None:
+    """Then the task that relays would never give the event loop a turn, and nobody else would be answered."""
+    backend = NeverWaits(at_most=100_000)
+
+    async def answered() -> None:
+        app = create_app(unread(), backend)
+        messages: list[Message] = [{"type": "http.request", "body": b'{"message": "hi"}'}, {"type": "http.disconnect"}]
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "POST",
+            "scheme": "http",
+            "path": "/api/chat",
+            "query_string": b"",
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        }
+
+        async def receive() -> Message:
+            return messages.pop(0)
+
+        async def send(_: Message) -> None: ...
+
+        async with app.router.lifespan_context(app):
+            await app(scope, receive, send)
+
+    asyncio.run(answered())
+    assert backend.is_closed
+    assert 0 < backend.words < 1_000
 
 
 def test_a_disconnect_from_an_upstream_that_never_pauses_closes_it_too() -> None:

@@ -4,13 +4,22 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from starlette.types import Message
 
+from gateway.access.callers import Caller
+from gateway.events import Event, Handle, TextDelta, Turn, TurnStarted
+from gateway.protocols.simple import SimpleEncoder
 from gateway.settings import Settings
+from gateway.telemetry.reporter import Reporter
+from gateway.telemetry.trace_context import start_trace
+from gateway.telemetry.turn_record import RequestInfo
+from gateway.turns.open_turn import OpenTurn
+from gateway.turns.run_turn import TurnTimeout
 from gateway.web.turn_response import TurnResponse
-from tests.support.callers import calling, classic, foundry, openai
+from tests.support.callers import calling, classic, foundry, openai, unread
 from tests.support.raw_socket_callers import begin, read_all, read_until
 from tests.support.raw_socket_upstream import Wire, bare_upstream
 from tests.support.stream_grammar import native_ending, simple_ending
@@ -102,21 +111,29 @@ class Client:
 @pytest.mark.parametrize("is_slow", [True, False])
 def test_no_ping_follows_the_end_or_is_sent_beside_a_chunk(is_slow: bool) -> None:
     async def answered() -> Client:
-        client, released = Client(is_slow=is_slow), asyncio.Event()
+        client, closed = Client(is_slow=is_slow), asyncio.Event()
 
-        async def frames() -> AsyncGenerator[bytes]:
+        async def batches() -> AsyncGenerator[list[Event]]:
+            yield [TurnStarted(Handle("t"), "r")]
             await client.pinged.wait()
             asyncio.get_running_loop().call_soon(time.sleep, 2 * PING_S)  # then both are due: this, and the next ping
             await asyncio.sleep(PING_S / 2)
             if is_slow:
-                yield b"data: 1\n\n"
+                yield [TextDelta("1")]
 
-        async def release() -> None:
-            released.set()
+        @asynccontextmanager
+        async def opening() -> AsyncGenerator[OpenTurn]:
+            record = Reporter(unread(), {}).begin_turn(
+                Turn("hi", None, "c"), RequestInfo("/", "http", "r", start_trace(), streamed=True)
+            )
+            turn = OpenTurn(Caller("", ""), TurnTimeout(60), record, None)
+            turn.events = batches()
+            yield turn
+            closed.set()
 
-        response = TurnResponse(frames(), release=release, ping_s=PING_S, send_timeout_s=60)
+        response = TurnResponse(opening(), SimpleEncoder(), unread(ping_s=PING_S), thread_id=None, headers={})
         await response({"type": "http", "method": "POST"}, client.receive, client.send)
-        assert released.is_set()
+        assert closed.is_set()
         await asyncio.sleep(2 * PING_S)
         return client
 

@@ -1,6 +1,8 @@
 """`POST /api/chat/cancel`: it says what became of the run, and the stream says how it ended, on whichever replica."""
 
-from collections.abc import Generator
+import hashlib
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gateway.settings import Settings
 from gateway.turns import chat_service
-from tests.support.callers import Events, calling, chat, classic, events_of, openai
+from tests.support.callers import Events, calling, chat, classic, events_of, foundry, openai
 from tests.support.raw_socket_upstream import Wire, bare_upstream
 from tests.support.servers import serving
 from tests.support.waiting import eventually
@@ -152,3 +155,71 @@ def test_an_error_event_ends_the_turn_and_cancels_its_run(code: str) -> None:
     events, cancelled = ended_by(code)
     assert events[-1]["code"] == "run_failed"
     assert cancelled == ["run_1"]
+
+
+@pytest.mark.parametrize("settings", [foundry, openai])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_run_that_this_replica_relays_is_stopped_whatever_upstream_it_has(
+    settings: Callable[..., Settings], stream: bool, emulator: str
+) -> None:
+    with calling(settings(emulator)) as client, ThreadPoolExecutor(1) as pool:
+        thread_id = chat(client, "[echo] hi")[0]["thread_id"]
+        body = {"message": "[stall]", "thread_id": thread_id, "stream": stream}
+        turn = pool.submit(client.post, "/api/chat", json=body)
+        eventually(lambda: len(opened(emulator)) == 2, "the turn is upstream")
+        eventually(lambda: stop(client, thread_id) == (202, "cancelling"), "it is stopped")
+        answer = turn.result(10)
+        if stream:
+            last = events_of(answer.text)[-1]
+            assert (last["type"], last["code"], last["retryable"]) == ("error", "cancelled", False)
+        else:
+            assert (answer.status_code, answer.json()["code"]) == (499, "cancelled")
+            assert answer.json()["thread_id"] == thread_id
+        eventually(lambda: len(left(emulator)) == 1, "the upstream's stream is closed")
+        assert stop(client, thread_id) == (404, "no_active_run")
+        assert chat(client, "[echo] again", thread_id=thread_id)[-1]["full_response"] == "again"
+
+
+def opened(emulator: str) -> list[str]:
+    seen: list[str] = httpx.get(f"{emulator}/_seen").json()["streams"]["opened"]
+    return seen
+
+
+def left(emulator: str) -> list[str]:
+    seen: list[str] = httpx.get(f"{emulator}/_seen").json()["streams"]["left"]
+    return seen
+
+
+def test_either_handle_of_a_chain_stops_its_run(agent_server: str) -> None:
+    """One names the response before, as the caller sent it, the other the response that is being written."""
+    with calling(openai(agent_server)) as client:
+        first = chat(client, "[echo] hi")[0]["thread_id"]
+        for which in ("sent", "given"):
+            with client.stream("POST", "/api/chat", json={"message": "[stall]", "thread_id": first}) as answer:
+                lines = answer.iter_lines()
+                given = events_of(next(lines) + "\n\n")[0]["thread_id"]
+                assert given != first
+                assert stop(client, first if which == "sent" else given) == (202, "cancelling")
+                rest = events_of("\n".join(list(lines)[1:]) + "\n")
+            assert rest[-1]["code"] == "cancelled"
+
+
+def test_a_handle_of_an_older_key_stops_the_run_and_another_owners_does_not(emulator: str) -> None:
+    old, new = "o" * 32, "n" * 32
+    names = {"ann": "a", "bob": "b"}
+    keys = ",".join(f"{name}:{hashlib.sha256(key.encode()).hexdigest()}" for name, key in names.items())
+    ann, bob = ({"x-api-key": key} for key in names.values())
+    with calling(foundry(emulator, auth="key", api_keys=keys, conversation_keys=old)) as client:
+        answer = client.post("/api/chat", json={"message": "[echo] hi"}, headers=ann)
+        thread_id = events_of(answer.text)[0]["thread_id"]
+    rotated = foundry(emulator, auth="key", api_keys=keys, conversation_keys=f"{new},{old}")
+    with calling(rotated) as client:
+        body = {"message": "[stall]", "thread_id": thread_id}
+        with client.stream("POST", "/api/chat", json=body, headers=ann) as stream:
+            lines = stream.iter_lines()
+            assert events_of(next(lines) + "\n\n")[0]["thread_id"] != thread_id
+            request = {"thread_id": thread_id}
+            assert client.post("/api/chat/cancel", json=request, headers=bob).json()["code"] == "conversation_not_found"
+            assert client.post("/api/chat/cancel", json=request, headers=ann).status_code == 202
+            rest = events_of("\n".join(list(lines)[1:]) + "\n")
+    assert rest[-1]["code"] == "cancelled"

@@ -16,7 +16,7 @@ from gateway.backends.http_client import UpstreamClient, UpstreamStream
 from gateway.backends.responses.backend import Deployment, FoundryAgent, ResponsesBackend
 from gateway.backends.upstream_errors import error_from_response
 from gateway.errors import AgentNotFound, GatewayError
-from gateway.events import Event, Handle, Thread, ThreadId, Turn, TurnStarted
+from gateway.events import Event, Handle, Thread, ThreadId, Turn, TurnRequest, TurnStarted
 from gateway.protocols.native import JsonAnswer, NativeEncoder
 from gateway.protocols.simple import SimpleEncoder
 from gateway.telemetry.upstream_calls import UpstreamCall
@@ -37,6 +37,7 @@ from tests.support.strategies import (
 from tests.support.stream_grammar import Ending, native_ending, simple_ending
 
 TURN = Turn("hi", None, "c")
+ASKED = TurnRequest("hi", None, "c")
 
 
 class Played:
@@ -103,7 +104,7 @@ async def events_of(backend: Backend, turn: Turn = TURN) -> list[Event] | Gatewa
 
 
 def check_grammar(events: list[Event]) -> Ending:
-    native, simple, whole = NativeEncoder(TURN, "r"), SimpleEncoder(), JsonAnswer(TURN, None)
+    native, simple, whole = NativeEncoder(ASKED, "r"), SimpleEncoder(), JsonAnswer(ASKED)
     ending = native_ending(b"".join(map(native.encode, events)).decode())
     other = simple_ending(b"".join(map(simple.encode, events)).decode())
     code = None
@@ -115,7 +116,7 @@ def check_grammar(events: list[Event]) -> Ending:
     assert other == ending
     assert [type(event) for event in events].index(TurnStarted) == 0
     assert code == ending.code
-    assert whole.body["response"] == ending.text
+    assert whole.text == ending.text
     return ending
 
 

@@ -1,8 +1,7 @@
 """What is recorded of one turn, from the whole message to the last byte: counts, times, ids and codes."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -181,18 +180,6 @@ class TurnRecord:
             self.intervals.add(now - self._last_chunk, deltas - 1)
         self.deltas += deltas
         self._last_chunk = now
-
-
-async def record_events(events: AsyncGenerator[list[Event]], record: TurnRecord) -> AsyncGenerator[list[Event]]:
-    """Yield the same events, and record them. Raises what `events` raises, and closes them."""
-    try:
-        async with aclosing(events):
-            async for batch in events:
-                record.take(batch)
-                yield batch
-    except GatewayError as e:
-        record.fail(e)
-        raise
 
 
 def _to_ms(nanoseconds: int) -> int:

@@ -1,21 +1,31 @@
 """What the routes use: opens turns, cancels runs, checks readiness, turns handles into threads and back."""
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 from gateway.access.callers import Caller
 from gateway.access.handles import create_handles
 from gateway.backends import create_backend
 from gateway.backends.base import Backend
-from gateway.errors import GatewayError, NoActiveRun, NotConfigured, Overloaded, ShuttingDown, UpstreamTimeout
-from gateway.events import Event, Handle, Thread, Turn
+from gateway.errors import (
+    Cancelled,
+    GatewayError,
+    MessageTooLarge,
+    NoActiveRun,
+    NotConfigured,
+    Overloaded,
+    ShuttingDown,
+    UpstreamTimeout,
+)
+from gateway.events import Handle, Thread, Turn, TurnRequest
 from gateway.settings import Settings
 from gateway.telemetry.names import OPEN_TURNS, PREPARED_CONVERSATIONS
 from gateway.telemetry.reporter import Reporter
-from gateway.telemetry.turn_record import RequestInfo, TurnRecord, record_events
+from gateway.telemetry.turn_record import RequestInfo
+from gateway.turns.open_turn import OpenTurn
 from gateway.turns.readiness import Readiness
 from gateway.turns.run_turn import TurnTimeout, run_turn
 from gateway.turns.turn_registry import TurnRegistry
@@ -26,34 +36,15 @@ DEFAULT_STREAMS_PER_CALLER = 8
 _CANCEL_TIMEOUT_S = 9.0
 
 
-def _freeze_startup_objects() -> None:
-    """Freeze what is there after the start, so that full GC passes skip it (each took about 50 ms).
-
-    Open streams are many small objects: with the default threshold a few hundred new ones would start full passes.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 10, 20)
-
-
-class OpenTurn:
-    """An open turn. `events` can be read once, in batches."""
-
-    def __init__(self, events: AsyncGenerator[list[Event]], on_close: Callable[[], None]) -> None:
-        self.events = events
-        self._on_close = on_close
-
-    async def aclose(self) -> None:
-        """End the run upstream if it has not ended, and free its slot among `MAX_STREAMS`."""
-        try:
-            await self.events.aclose()
-        finally:
-            self._on_close()
-
-
 class ChatService:
-    """A service, created once. `backend`: used, and closed, instead of the one that the settings name."""
+    """A service, created once. `backend`: used, and closed, instead of the one that the settings name.
 
-    def __init__(self, settings: Settings, backend: Backend | None = None) -> None:
+    `on_warm` is called once, when the first turn could be answered.
+    """
+
+    def __init__(
+        self, settings: Settings, backend: Backend | None = None, on_warm: Callable[[], None] = lambda: None
+    ) -> None:
         self.settings = settings
         self.turns = TurnRegistry(settings.max_streams)
         self.readiness = Readiness()
@@ -62,6 +53,7 @@ class ChatService:
             settings, {OPEN_TURNS: self.turns.__len__, PREPARED_CONVERSATIONS: self._count_prepared}
         )
         self._injected = backend
+        self._on_warm = on_warm
         self._backend: asyncio.Task[Backend] | None = None
 
     async def get_backend(self) -> Backend:
@@ -74,46 +66,66 @@ class ChatService:
         """Return the conversation whose handle the caller sent. Raises ConversationNotFound."""
         return self._handles.from_handle(handle, caller.subject)
 
+    @asynccontextmanager
     async def open_turn(
-        self, turn: Turn, caller: Caller, request: RequestInfo, deadline_s: float | None = None
-    ) -> OpenTurn:
-        """Open a turn. Whoever opens it closes it.
+        self, request: TurnRequest, caller: Caller, info: RequestInfo, deadline_s: float | None = None
+    ) -> AsyncGenerator[OpenTurn]:
+        """Open a turn, which ends with the context, upstream too. Whoever enters it owns the turn.
 
-        Raises NotConfigured, ShuttingDown, RateLimited, Overloaded.
+        `deadline_s`: how long the turn may take in all, None for any time. Raises MessageTooLarge,
+        ConversationNotFound, NotConfigured, ShuttingDown, RateLimited, Overloaded.
         """
+        thread = self.from_handle(request.thread_id, caller) if request.thread_id else None
+        if len(request.message.strip()) > self.settings.max_message_chars:
+            raise MessageTooLarge(f"{len(request.message)} characters")
+        turn = Turn(request.message, thread, request.conversation_id)
+        record = self.reporter.begin_turn(turn, info)
         timeout = TurnTimeout(self.settings.upstream_idle_timeout_s, deadline_s)
-        record = self.reporter.begin_turn(turn, request)
+        open_turn = OpenTurn(caller, timeout, record, turn.thread_id)
         try:
-            self.turns.open(timeout, caller.rate_limit_key, self._stream_limit(caller))
-            backend = await self.get_backend()
-        except BaseException as e:
-            if isinstance(e, GatewayError):
-                record.fail(e)
-            self._close_turn(timeout, record)
+            self.turns.open(open_turn, self._stream_limit(caller))
+            events = run_turn(await self.get_backend(), turn, timeout, partial(self._to_handle, open_turn))
+            async with aclosing(events):
+                open_turn.events = events
+                yield open_turn
+        except GatewayError as e:
+            record.fail(e)
             raise
+        finally:
+            self.turns.close(open_turn)
+            self.reporter.end_turn(record)
 
-        def to_handle(thread: Thread) -> Handle:
-            record.thread_id = thread.id  # handles are never logged
-            return self._handles.to_handle(thread, caller.subject)
+    def _to_handle(self, turn: OpenTurn, thread: Thread) -> Handle:
+        turn.thread_ids.add(thread.id)
+        turn.record.thread_id = thread.id  # handles are never logged
+        return self._handles.to_handle(thread, turn.caller.subject)
 
-        events = record_events(run_turn(backend, turn, timeout, to_handle), record)
-        return OpenTurn(events, lambda: self._close_turn(timeout, record))
+    async def cancel(self, handle: Handle, caller: Caller) -> None:
+        """Stop the conversation's active run: on any replica if the upstream can, else only if this one relays it.
 
-    async def cancel(self, thread: Thread) -> None:
-        """Stop the conversation's active run.
-
-        Raises NoActiveRun, NotConfigured, ShuttingDown, and what the upstream's requests raise; UpstreamTimeout in time
-        for the contract's 10 s.
+        Raises ConversationNotFound, NoActiveRun, NotConfigured, ShuttingDown, and what the upstream's requests raise;
+        UpstreamTimeout in time for the contract's 10 s.
         """
+        thread = self.from_handle(handle, caller)
+        open_turns = self.turns.find(caller.subject, thread.id)
         try:
             async with asyncio.timeout(_CANCEL_TIMEOUT_S):
-                backend = await self.get_backend()
-                if "cancel" not in backend.abilities:
-                    raise NoActiveRun("this upstream cannot stop a run")
-                with self.reporter.outside_turns():
-                    await backend.cancel(thread)
+                await self._cancel_upstream(thread)
+        except NoActiveRun:
+            if not open_turns:
+                raise
+            for turn in open_turns:
+                turn.end(Cancelled("by the caller"))
         except TimeoutError as e:
             raise UpstreamTimeout("no answer to a cancel") from e
+
+    async def _cancel_upstream(self, thread: Thread) -> None:
+        """Cancel the run by a request: its stream, on whichever replica, then ends by the run's own event."""
+        backend = await self.get_backend()
+        if "cancel" not in backend.abilities:
+            raise NoActiveRun("this upstream cannot stop a run of another replica")
+        with self.reporter.outside_turns():
+            await backend.cancel(thread)
 
     def _stream_limit(self, caller: Caller) -> int | None:
         """Return how many streams this caller may have open; None means no limit."""
@@ -153,16 +165,12 @@ class ChatService:
         try:
             backend = await self.get_backend()
             await backend.warm()
-            _freeze_startup_objects()
+            self._on_warm()
             self.reporter.record_start()
         except NotConfigured as e:
             _log.warning("%s", e.public_message)
         except GatewayError as e:
             _log.warning("warm-up failed, not ready yet: %s (%s)", e.code, e)
-
-    def _close_turn(self, timeout: TurnTimeout, record: TurnRecord) -> None:
-        self.turns.close(timeout)
-        self.reporter.end_turn(record)
 
     def _count_prepared(self) -> int:
         backend_task = self._backend

@@ -25,6 +25,10 @@ from gateway.telemetry import locate_error
 _log = logging.getLogger(__name__)
 
 
+class ClientDisconnected(Exception):
+    """The client is gone: a turn that fails with this has no ending that anybody could read."""
+
+
 class TurnTimeout:
     """A bound on how long one turn waits: for each next event, and in total. Loop time, seconds.
 
@@ -40,11 +44,11 @@ class TurnTimeout:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[Any] | None = None
         self._cancelling_before: int | None = None
-        self._end_error: GatewayError | None = None
+        self._end_error: Exception | None = None
 
-    def end(self, error: GatewayError) -> None:
-        """Make the turn fail with `error` now, or as soon as it asks for its next event."""
-        self._end_error = error
+    def end(self, error: Exception) -> None:
+        """Make the turn fail with `error` now, or as soon as it asks for its next event. The first error counts."""
+        self._end_error = self._end_error or error
         self._expires_at = 0.0
         self._expire()
 
@@ -52,7 +56,10 @@ class TurnTimeout:
         """Return the next batch, None after the last. Raises UpstreamTimeout, or the error given to `end`."""
         if self._end_error:
             raise self._end_error
-        self._expires_at = min(self._loop.time() + self._idle_timeout_s, self._deadline)
+        now = self._loop.time()
+        if now >= self._deadline:
+            raise UpstreamTimeout("the deadline passed")
+        self._expires_at = min(now + self._idle_timeout_s, self._deadline)
         if self._timer is None:
             self._timer = self._loop.call_at(self._expires_at, self._expire)
         task = self._waiting = asyncio.current_task()
@@ -86,8 +93,8 @@ async def run_turn(
 
     `to_handle` gives the caller's handle of the conversation, and is called once.
 
-    Raises GatewayError while nothing was yielded: then the answer can still be a status. Close it on a client
-    disconnect: that ends the run upstream.
+    Raises GatewayError while nothing was yielded: then the answer can still be a status; and ClientDisconnected, if
+    that was given to `turn_timeout.end`. Closing it ends the run upstream.
     """
     has_started = False
     try:
@@ -101,6 +108,8 @@ async def run_turn(
                 if isinstance(events[-1], RunCompleted):
                     return
         raise UpstreamUnavailable("the backend ended without a final event")
+    except ClientDisconnected:
+        raise
     except GatewayError as e:
         error = e
     except Exception as e:  # noqa: BLE001  an unhandled exception is an ending, too

@@ -2,6 +2,7 @@
 
 import asyncio
 from codecs import BOM_UTF8
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import orjson
@@ -15,37 +16,31 @@ from gateway.errors import (
     UnreadableRequest,
     UnsupportedMediaType,
 )
-from gateway.protocols.native import MessageRequest
-from gateway.web.body_budget import BodyBudget, HeldBody
+from gateway.web.body_budget import HeldBody
 from gateway.web.content_type import has_json_body
+from gateway.web.state import get_state
 
 BODY_TIMEOUT_S = 30.0
 _PART_OVERHEAD_BYTES = 64  # what Python keeps beside each part: a caller may send a body byte by byte
 
 Body = TypeVar("Body", bound=BaseModel)
-Message = TypeVar("Message", bound=MessageRequest)
 
 
-async def read_message(
-    request: Request, model: type[Message], budget: BodyBudget, *, max_chars: int, max_bytes: int
-) -> Message:
-    """Raise what `read_json` raises, and MessageTooLarge for a message of more than `max_chars`."""
-    body = await read_json(request, model, budget, max_bytes=max_bytes)
-    if len(body.message.strip()) > max_chars:
-        raise MessageTooLarge(f"{len(body.message)} characters")
-    return body
+def read_body(model: type[Body]) -> Callable[[Request], Awaitable[Body]]:
+    """Return a FastAPI dependency that reads the body as `model`. Its bytes count in the replica's budget until then.
 
-
-async def read_json(request: Request, model: type[Body], budget: BodyBudget, *, max_bytes: int) -> Body:
-    """Return the body as `model`. Its bytes count in `budget` until then.
-
-    Raises UnsupportedMediaType, MessageTooLarge, RequestTimeout, Overloaded, UnreadableRequest, InvalidRequest,
+    It raises UnsupportedMediaType, MessageTooLarge, RequestTimeout, Overloaded, UnreadableRequest, InvalidRequest,
     ClientDisconnect.
     """
-    if not has_json_body(request.headers):
-        raise UnsupportedMediaType()
-    with budget.hold_body() as held:
-        return _parse(await _read_bytes(request, held, max_bytes), model)
+
+    async def read(request: Request) -> Body:
+        if not has_json_body(request.headers):
+            raise UnsupportedMediaType()
+        state = get_state(request)
+        with state.body_budget.hold_body() as held:
+            return _parse(await _read_bytes(request, held, state.settings.max_body_bytes), model)
+
+    return read
 
 
 def _parse(raw: bytes, model: type[Body]) -> Body:

@@ -1,68 +1,142 @@
-"""The response of a turn: waits for the first batch, sends frames and pings, and notices that the client is gone."""
+"""The responses of a turn, its only owners: each opens the turn, reads it, notices a client disconnect, and ends it."""
 
 import asyncio
+import json
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import nullcontext, suppress
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import anyio
-import anyio.lowlevel
 from sse_starlette import EventSourceResponse
-from starlette.requests import ClientDisconnect, Request
+from sse_starlette.sse import AppStatus
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.errors import ConversationNotFound, GatewayError
+from gateway.events import Event, Handle
+from gateway.protocols.base import Encoder
+from gateway.protocols.native import JsonAnswer
 from gateway.server import abort_connection, get_body_sender
+from gateway.settings import Settings
+from gateway.turns.open_turn import OpenTurn
+from gateway.turns.run_turn import ClientDisconnected
+from gateway.web.problems import log_and_respond, problem_response
 
-T = TypeVar("T")
-
-_NO_LOCK = nullcontext()
 _PING: Message = {"type": "http.response.body", "body": b": ping\n\n", "more_body": True}
+_LAST: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+_BATCHES_A_BREAK = 64
+
+Opening = AbstractAsyncContextManager[OpenTurn]
+
+AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]  # it would cut open streams at SIGTERM: `server.py` drains
 
 
 class TurnResponse(EventSourceResponse):
-    """A response that sends encoded frames as they come, and pings between them.
+    """A stream: its head is sent with the first event, so that a failure until then is raised, to be a status.
 
-    `release` is awaited exactly once, when the stream is over for whatever reason: it was sent, the client
-    disconnected (even before the first byte), or did not read for `send_timeout_s`.
+    `opening`: the turn, not opened yet. `thread_id`: the handle that the caller sent, if any.
     """
 
     def __init__(
         self,
-        frames: AsyncGenerator[bytes],
+        opening: Opening,
+        encoder: Encoder,
+        settings: Settings,
         *,
-        release: Callable[[], Awaitable[None]],
-        ping_s: float,
-        send_timeout_s: float,
+        thread_id: Handle | None,
+        headers: Mapping[str, str],
     ) -> None:
-        super().__init__(frames, sep="\n", ping=0)  # the library's ping is a task for each stream, 7 KiB
-        self._send_lock = _NO_LOCK  # type: ignore[assignment]  # for the library's ping, which is off
-        self._frames = frames
-        self._release = release
-        self._ping_s = ping_s
-        self._send_timeout_s = send_timeout_s
+        super().__init__(iter(()), headers=headers)
+        del self.headers["connection"]  # whether it is kept, the server knows
+        self._opening = opening
+        self._encoder = encoder
+        self._thread_id = thread_id
+        self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        connection = ClientConnection(scope, send, self._ping_s, self._send_timeout_s)
         try:
-            await super().__call__(scope, receive, connection.send)
+            async with _owning(self._opening, receive) as turn:
+                await self._relay(turn, scope, send)
+        except ClientDisconnected:
+            pass
+        except GatewayError as e:
+            await _refuse(e, self._thread_id)(scope, receive, send)
+
+    async def _relay(self, turn: OpenTurn, scope: Scope, send: Send) -> None:
+        """Send the batches as they come; what arrived together is sent together."""
+        first = await anext(turn.events)
+        turn.record.take(first)
+        connection = ClientConnection(scope, send, self._settings.ping_s, self._settings.send_timeout_s)
+        try:
+            await connection.send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            await connection.send(self._encode(first))
+            count = 0
+            async for batch in turn.events:
+                turn.record.take(batch)
+                await connection.send(self._encode(batch))
+                count += 1
+                if not count % _BATCHES_A_BREAK:
+                    await asyncio.sleep(0)  # a disconnect is noticed though neither upstream nor client makes it wait
+            await connection.send(_LAST)
         finally:
             connection.stop()
-            with anyio.CancelScope(shield=True):
-                await self._frames.aclose()
-                await self._release()
 
-    async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        """Send without the library's cancel scope for each send: ClientConnection has one timer for the stream."""
-        if not self.active:
-            # Client disconnect. A generator that never suspends would never see the cancellation: force a checkpoint.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-        await send(message)
+    def _encode(self, batch: list[Event]) -> Message:
+        body = b"".join([self._encoder.encode(event) for event in batch])
+        return {"type": "http.response.body", "body": body, "more_body": True}
 
-    async def _listen_for_exit_signal_with_grace(self) -> None:
-        """Wait forever: at a signal `server.py` drains, then ends open streams with an `error` event."""
-        await asyncio.get_running_loop().create_future()
+
+class JsonTurnResponse(Response):
+    """A whole answer as JSON."""
+
+    def __init__(self, opening: Opening, answer: JsonAnswer) -> None:
+        super().__init__()
+        self._opening = opening
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = self._answer
+        try:
+            async with _owning(self._opening, receive) as turn:
+                async for batch in turn.events:
+                    turn.record.take(batch)
+                    for event in batch:
+                        answer.take(event)
+        except ClientDisconnected:
+            return
+        except GatewayError as e:
+            response = _refuse(e, answer.thread_id_after_failure, is_logged=answer.has_started)
+        else:
+            response = Response(
+                json.dumps(answer.to_body()), 200, {"cache-control": "no-store"}, media_type="application/json"
+            )
+        await response(scope, receive, send)
+
+
+@asynccontextmanager
+async def _owning(opening: Opening, receive: Receive) -> AsyncGenerator[OpenTurn]:
+    """Open the turn, and end it when the client disconnects."""
+    async with opening as turn:
+        disconnect = asyncio.create_task(_end_at_disconnect(turn, receive))
+        try:
+            yield turn
+        finally:
+            disconnect.cancel()
+
+
+async def _end_at_disconnect(turn: OpenTurn, receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    turn.end(ClientDisconnected())
+
+
+def _refuse(error: GatewayError, thread_id: Handle | None, *, is_logged: bool = False) -> Response:
+    """Return the problem. `thread_id`: what still continues the conversation; an unknown one is not repeated."""
+    error.__traceback__ = None  # as in ErrorMiddleware
+    respond = problem_response if is_logged else log_and_respond
+    return respond(error, thread_id=None if isinstance(error, ConversationNotFound) else thread_id)
 
 
 class ClientConnection:
@@ -109,31 +183,6 @@ class ClientConnection:
             await self.send(_PING)
 
 
-async def run_while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of `work`.
-
-    Raises ClientDisconnect if the client disconnects first; by then `work` is cancelled and has cleaned up.
-    """
-    task = asyncio.create_task(work)
-    disconnect = asyncio.create_task(_wait_for_disconnect(request))
-    try:
-        await asyncio.wait({task, disconnect}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise ClientDisconnect
-        return task.result()
-    finally:
-        disconnect.cancel()
-        if not task.done():
-            task.cancel()
-            with anyio.CancelScope(shield=True), suppress(asyncio.CancelledError, Exception):
-                await task
-
-
-async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 async def answer_client_disconnect(_: Request, __: Exception) -> Response:
-    """Answer a request whose client is gone, for the log."""
+    """Answer a request whose client disconnected while its body was read, for the log."""
     return Response(status_code=499)
