@@ -83,6 +83,23 @@ def _first_chunk_row(kind: str, later: bool, times: dict[tuple[str, str, bool], 
     return Row(what, "≤ 1.10 × direct", cells, f"{ratio:.3f} ×", ratio <= 1.10)
 
 
+async def turn_start(field: Field) -> list[Row]:
+    """Later turns of one delta, one caller at a time: what a turn costs before and after its text."""
+    contenders = [field.pipe(), field.sdk_baseline(), *(field.service(kind) for kind in KINDS)]
+    await measure.plan(field.upstream, deltas=1)
+    used: dict[tuple[str, str], list[float]] = {}
+    for turn, contender in product(range(11), contenders):
+        cost = await measure.cpu_per_turn_us(contender, 20 if contender.name == "SDK baseline" else 100)
+        if turn:
+            used.setdefault((contender.name, contender.kind), []).append(cost)
+    return [_turn_row(kind, used) for kind in KINDS]
+
+
+def _turn_row(kind: str, used: dict[tuple[str, str], list[float]]) -> Row:
+    cells = {name: shown(costs, "µs") for (name, its), costs in used.items() if its == kind}
+    return Row(f"CPU per turn of one delta, {kind}", "", cells)
+
+
 async def delta_cpu(field: Field) -> list[Row]:
     """One stream as fast as it goes, 16 deltas in each of the upstream's writes; then eight at once, one in each."""
     rows = []
@@ -197,4 +214,13 @@ def _access_row(what: str, unit: str, figures: tuple[list[float], list[float]]) 
     return Row(f"{what} with AUTH=key and signed threads", "≤ 3 % more", cells, f"{more:+.1f} %", more <= 3)
 
 
-ALL: tuple[Rows, ...] = (first_chunks, delta_cpu, many_streams, idle_streams, quarter_core, disconnect, access)
+ALL: tuple[Rows, ...] = (
+    first_chunks,
+    turn_start,
+    delta_cpu,
+    many_streams,
+    idle_streams,
+    quarter_core,
+    disconnect,
+    access,
+)

@@ -50,6 +50,17 @@ async def cpu_per_delta_us(contender: Contender, deltas: int, streams: int = 1) 
     return used_s / arrived * 1e6
 
 
+async def cpu_per_turn_us(contender: Contender, turns: int) -> float:
+    """Later turns of one conversation, one after the other. The plan's answer has one delta."""
+    (first,) = await call_all([_caller(contender)], 0, 10)
+    before = contender.process.cpu_s()
+    for _ in range(turns):
+        (caller,) = await call_all([_caller(contender, first.thread_id)], 0, 10)
+        if not caller.whole:
+            raise Incomplete(f"{contender.name}, {contender.kind}: {caller.head[:300]!r}")
+    return (contender.process.cpu_s() - before) / turns * 1e6
+
+
 @dataclass
 class Demand:
     """Streams of so many deltas, at `pace` a second each, begun over `spread_s`. `probed`: `/health` all the while."""
