@@ -1,19 +1,16 @@
 """What is sent again, and what never: the upstream accepts each message of a person at most once."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx
 import pytest
-from azure.core.pipeline import PipelineRequest
-from azure.core.pipeline.policies import SansIOHTTPPolicy
-from azure.core.rest import AsyncHttpResponse, HttpRequest
 
 from gateway.backends.http_client import UpstreamClient
 from gateway.backends.responses.backend import FoundryAgent, ResponsesBackend
-from gateway.backends.upstream_auth import Policy
 from gateway.events import Handle, RunCompleted, Turn
 from gateway.settings import Settings
 from gateway.turns.run_turn import TurnTimeout, run_turn
@@ -21,6 +18,7 @@ from tests.support.callers import calling, chat, classic, foundry, openai, text_
 from tests.support.faults import ON_BARE_SOCKET, ON_EMULATOR, Expected, Status, play
 from tests.support.ports import free_port
 from tests.support.raw_socket_upstream import Wire, bare_upstream
+from tests.support.waiting import eventually
 
 UPSTREAMS = pytest.mark.parametrize("settings", [foundry, classic, openai])
 
@@ -103,20 +101,18 @@ def test_a_connection_refused_for_good_is_a_502(settings: Callable[..., Settings
     assert answer.json()["retryable"] is True
 
 
-class BeforeTheSecondTry(SansIOHTTPPolicy[HttpRequest, AsyncHttpResponse]):
+class BeforeTheSecondTry:
     """A way to sign in that counts, and calls `act` when a request is about to be sent again."""
 
     def __init__(self, act: Callable[[], object]) -> None:
-        self.policies: list[Policy] = [self]
         self.tries = 0
         self._act = act
 
-    def on_request(self, _: PipelineRequest[HttpRequest]) -> None:
+    async def get_headers(self) -> Mapping[str, str]:
         self.tries += 1
         if self.tries == 2:
             self._act()
-
-    async def ensure_signed_in(self) -> None: ...
+        return {}
 
     async def aclose(self) -> None: ...
 
@@ -147,3 +143,20 @@ async def _last_event(url: str, sign_in: BeforeTheSecondTry) -> object:
         ][-1][-1]
     finally:
         await backend.aclose()
+
+
+@pytest.mark.parametrize("settings", [foundry, classic])
+def test_a_connection_that_the_upstream_closed_while_it_was_idle_costs_no_turn(
+    settings: Callable[..., Settings],
+) -> None:
+    async def answer_and_close(wire: Wire, _: str) -> None:
+        await wire.head(connection="keep-alive")  # which it does not keep
+        await wire.send(wire.wire_format.started, wire.wire_format.delta("Hello"), wire.wire_format.finished)
+        await wire.end()
+
+    with bare_upstream(answer_and_close) as upstream, calling(settings(upstream.url)) as client:
+        for message in ("one", "two", "three"):
+            assert text_of(chat(client, message)) == "Hello"
+            eventually(lambda: upstream.open == 0, "the turn's connection is closed")
+            time.sleep(0.1)  # until the gateway has seen it
+    assert upstream.said == ["one", "two", "three"]

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from gateway.backends.base import Backend
 from gateway.backends.classic.backend import ClassicBackend
-from gateway.backends.http_client import UpstreamClient, UpstreamStream
+from gateway.backends.http_client import UpstreamClient
 from gateway.backends.responses.backend import Deployment, FoundryAgent, ResponsesBackend
 from gateway.backends.upstream_errors import error_from_response
+from gateway.backends.upstream_stream import UpstreamStream
 from gateway.errors import AgentNotFound, GatewayError
 from gateway.events import Event, Handle, Thread, ThreadId, Turn, TurnRequest, TurnStarted
 from gateway.protocols.native import JsonAnswer, NativeEncoder

@@ -6,11 +6,11 @@ import struct
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import aclosing, contextmanager, suppress
 
 import httpx
 import pytest
-from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
+from azure.core.credentials import AccessTokenInfo
 from azure.identity import ManagedIdentityCredential, aio
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -39,7 +39,7 @@ class Source:
         self.asked = 0
         self._changed = asyncio.Condition()
 
-    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+    async def get_token_info(self, *scopes: str) -> AccessTokenInfo:
         async with self._changed:
             self.asked += 1
             self._changed.notify_all()
@@ -56,23 +56,23 @@ class Source:
 
 
 class Silent(Source):
-    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+    async def get_token_info(self, *scopes: str) -> AccessTokenInfo:
         await asyncio.sleep(60)
         raise AssertionError("nobody waits so long")
 
 
 def kept(source: Source) -> CachedCredential:
     """With tokens that live for seconds."""
-    return CachedCredential(source, margin_s=0, min_refresh_s=0.01, timeout_s=0.2)
+    return CachedCredential(source, SCOPE, margin_s=0, min_refresh_s=0.01, timeout_s=0.2)
 
 
 async def token_of(credential: CachedCredential) -> str:
-    return (await credential.get_token_info(SCOPE)).token
+    return (await credential.get_token()).token
 
 
 def test_the_managed_identity_that_was_set_is_asked_once_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
     async def asking() -> set[str]:
-        async with create_credential(ENDPOINT, "identity-7") as credential:
+        async with aclosing(create_credential(ENDPOINT, "identity-7", SCOPE)) as credential:
             first = await asyncio.gather(*(token_of(credential) for _ in range(20)))
             later = await asyncio.gather(*(token_of(credential) for _ in range(20)))
         return {*first, *later}
@@ -86,7 +86,7 @@ def test_the_managed_identity_that_was_set_is_asked_once_for_everybody(monkeypat
 
 def test_without_a_client_id_the_system_assigned_identity_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     async def asking() -> str:
-        async with create_credential(ENDPOINT, None) as credential:
+        async with aclosing(create_credential(ENDPOINT, None, SCOPE)) as credential:
             return await token_of(credential)
 
     with identified(monkeypatch) as identity:
@@ -94,30 +94,11 @@ def test_without_a_client_id_the_system_assigned_identity_is_asked(monkeypatch: 
     assert "client_id" not in identity.asked[0]
 
 
-def test_the_older_form_gives_the_same_token() -> None:
-    async def asking() -> tuple[str, int]:
-        source = Source(3_600)
-        async with CachedCredential(source) as credential:
-            old, new = await credential.get_token(SCOPE), await credential.get_token_info(SCOPE)
-            assert (old.token, old.expires_on) == (new.token, new.expires_on)
-        return old.token, source.asked
-
-    assert asyncio.run(asking()) == ("token 1", 1)
-
-
-def test_each_scope_has_its_own_token() -> None:
-    async def asking() -> list[str]:
-        async with CachedCredential(Source(3_600, 3_600)) as credential:
-            return [(await credential.get_token_info(scope)).token for scope in ("a", "b", "a")]
-
-    assert asyncio.run(asking()) == ["token 1", "token 2", "token 1"]
-
-
 def test_a_token_is_refreshed_at_half_its_life_though_nobody_asks() -> None:
     async def asking() -> None:
         source = Source(3, 3_600)
-        async with kept(source) as credential:
-            first = await credential.get_token_info(SCOPE)
+        async with aclosing(kept(source)) as credential:
+            first = await credential.get_token()
             await source.was_asked(2)
             assert time.time() < first.expires_on
             assert await token_of(credential) == "token 2"
@@ -129,10 +110,10 @@ def test_a_token_is_refreshed_at_half_its_life_though_nobody_asks() -> None:
 def test_a_valid_token_goes_on_while_refreshing_fails_and_is_tried_again() -> None:
     async def asking() -> None:
         source = Source(3, 0, 3_600)
-        async with kept(source) as credential:
-            first = await credential.get_token_info(SCOPE)
+        async with aclosing(kept(source)) as credential:
+            first = await credential.get_token()
             await source.was_asked(2)
-            assert await credential.get_token_info(SCOPE) == first
+            assert await credential.get_token() == first
             await source.was_asked(3)
             assert await token_of(credential) == "token 3"
 
@@ -141,7 +122,7 @@ def test_a_valid_token_goes_on_while_refreshing_fails_and_is_tried_again() -> No
 
 def test_a_token_about_to_expire_is_not_sent() -> None:
     async def asking() -> list[str]:
-        async with CachedCredential(Source(20, 3_600)) as credential:
+        async with aclosing(CachedCredential(Source(20, 3_600), SCOPE)) as credential:
             return [await token_of(credential), await token_of(credential)]
 
     assert asyncio.run(asking()) == ["token 1", "token 2"]
@@ -150,7 +131,7 @@ def test_a_token_about_to_expire_is_not_sent() -> None:
 def test_without_a_token_everybody_is_told_and_the_next_one_tries_again() -> None:
     async def asking() -> str:
         source = Source(0, 3_600)
-        async with CachedCredential(source) as credential:
+        async with aclosing(CachedCredential(source, SCOPE)) as credential:
             told = await asyncio.gather(*(token_of(credential) for _ in range(5)), return_exceptions=True)
             assert {type(failure) for failure in told} == {UpstreamDenied}
             assert source.asked == 1
@@ -161,7 +142,7 @@ def test_without_a_token_everybody_is_told_and_the_next_one_tries_again() -> Non
 
 def test_an_identity_endpoint_that_says_nothing_is_not_waited_for_long() -> None:
     async def asking() -> None:
-        async with kept(Silent()) as credential:
+        async with aclosing(kept(Silent())) as credential:
             await token_of(credential)
 
     with pytest.raises(UpstreamTimeout):
@@ -170,7 +151,7 @@ def test_an_identity_endpoint_that_says_nothing_is_not_waited_for_long() -> None
 
 def test_one_who_gives_up_waiting_does_not_stop_the_others() -> None:
     async def asking() -> str:
-        async with CachedCredential(Source(3_600)) as credential:
+        async with aclosing(CachedCredential(Source(3_600), SCOPE)) as credential:
             impatient = asyncio.create_task(token_of(credential))
             patient = asyncio.create_task(token_of(credential))
             await asyncio.sleep(0)
@@ -207,7 +188,7 @@ def test_an_identity_endpoint_is_asked_again_unless_it_says_no_or_much_later(
     status: int, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def asking() -> None:
-        async with create_credential(ENDPOINT, None) as credential:
+        async with aclosing(create_credential(ENDPOINT, None, SCOPE)) as credential:
             await token_of(credential)
 
     with identified(monkeypatch, refuses=status) as identity, pytest.raises(GatewayError) as failure:
@@ -267,7 +248,7 @@ def test_an_empty_token_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = {"access_token": None, "expires_on": in_a_day, "resource": "https://ai.azure.com"}
 
     async def asking() -> list[str]:
-        async with create_credential(ENDPOINT, None) as credential:
+        async with aclosing(create_credential(ENDPOINT, None, SCOPE)) as credential:
             with pytest.raises(UpstreamDenied):
                 await token_of(credential)
             identity.says = {**nothing, "access_token": "a token after all"}
@@ -311,19 +292,19 @@ def test_the_secret_of_the_identity_never_goes_to_a_proxy(emulator: str, monkeyp
 class Broken(Source):
     """A bug of the library's own, once."""
 
-    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+    async def get_token_info(self, *scopes: str) -> AccessTokenInfo:
         if self.asked == 1:
             async with self._changed:
                 self.asked += 1
             raise RuntimeError("not a kind of failure that anybody knew")
-        return await super().get_token_info(*scopes, options=options)
+        return await super().get_token_info(*scopes)
 
 
 def test_nothing_ends_the_refreshing_of_tokens(caplog: pytest.LogCaptureFixture) -> None:
     async def asking() -> None:
         source = Broken(3, 0, 3_600)
-        async with kept(source) as credential:
-            await credential.get_token_info(SCOPE)
+        async with aclosing(kept(source)) as credential:
+            await credential.get_token()
             await source.was_asked(3)
             assert await token_of(credential) == "token 3"
 
@@ -337,7 +318,7 @@ def test_an_identity_endpoint_that_talks_nonsense_is_a_failed_sign_in(
     answer: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def asking() -> None:
-        async with create_credential(ENDPOINT, None) as credential:
+        async with aclosing(create_credential(ENDPOINT, None, SCOPE)) as credential:
             await token_of(credential)
 
     with identified(monkeypatch, says=answer), pytest.raises(UpstreamDenied):

@@ -12,7 +12,13 @@ from typing import Any
 import openai as openai_sdk
 import pytest
 from azure.ai.agents.models import ThreadMessageOptions
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
+from gateway.backends.http_client import UpstreamClient
+from gateway.backends.upstream_auth import ApiKeyAuth
 from tests.support.azure_sdks import Credential, agents, projects
 from tests.support.callers import calling, chat, classic, foundry, openai
 from tests.support.managed_identity import identified
@@ -247,3 +253,24 @@ def test_azure_openai_without_a_key_asks_for_its_own_scope(monkeypatch: pytest.M
         ours = posted(recorder)
     assert {query["resource"] for query in identity.asked} == {"https://cognitiveservices.azure.com"}
     assert {(request.authorization, request.api_key) for request in ours} == {("Bearer token-of-the-identity", None)}
+
+
+@pytest.mark.parametrize("path", ["/agents/a%2Fb?x=a%2Bb+c&y=%7E", "/agents/%41?x=%c3%A9", "/agents/a;b,c:d@e!$'()*"])
+def test_an_address_is_sent_as_it_is_written(path: str) -> None:
+    """aiohttp would write it anew: `%41` as `A`."""
+    targets: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        targets.append((request.scope["raw_path"] + b"?" + request.scope["query_string"]).decode().rstrip("?"))
+        return JSONResponse({})
+
+    async def request(url: str) -> None:
+        upstream = UpstreamClient(url, ApiKeyAuth("key"), 5)
+        try:
+            await upstream.request_json("GET", path)
+        finally:
+            await upstream.aclose()
+
+    with serving(Starlette(routes=[Route("/{path:path}", answer)])) as url:
+        asyncio.run(request(url))
+    assert targets == [path]

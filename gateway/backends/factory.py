@@ -10,7 +10,7 @@ from gateway.backends.http_client import UpstreamClient
 from gateway.backends.responses.backend import Deployment, FoundryAgent, ResponsesBackend
 from gateway.backends.token_cache import create_credential
 from gateway.backends.upstream_auth import ApiKeyAuth, BearerAuth, UpstreamAuth
-from gateway.settings import Settings, is_loopback
+from gateway.settings import Settings
 
 _AGENTS_SCOPE = "https://ai.azure.com/.default"
 _OPENAI_SCOPE = "https://cognitiveservices.azure.com/.default"
@@ -42,5 +42,4 @@ def _create_client(settings: Settings, scope: str, key: SecretStr | None = None)
 def _create_auth(settings: Settings, endpoint: str, scope: str, key: SecretStr | None) -> UpstreamAuth:
     if key:
         return ApiKeyAuth(key.get_secret_value())
-    credential = create_credential(endpoint, settings.azure_client_id)
-    return BearerAuth(credential, scope, plain_http=is_loopback(endpoint))
+    return BearerAuth(create_credential(endpoint, settings.azure_client_id, scope))

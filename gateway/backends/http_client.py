@@ -1,41 +1,37 @@
-"""One authenticated HTTP client to the upstream: azure-core's pipeline on aiohttp.
+"""One authenticated HTTP client to the upstream, on aiohttp.
 
 It raises refusals as errors, and retries only what was certainly not accepted: after a refused connection, or a 429
-with a Retry-After.
+with a Retry-After. Redirects are not followed.
 """
 
 import asyncio
 import json
-import os
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import anyio
-from azure.core import AsyncPipelineClient
-from azure.core.exceptions import (
-    AzureError,
-    ServiceRequestError,
-    ServiceResponseTimeoutError,
-)
-from azure.core.pipeline.transport import AioHttpTransport
-from azure.core.rest import AsyncHttpResponse, HttpRequest
+from yarl import URL
 
 from gateway import __version__
 from gateway.backends.json_values import parse_object
-from gateway.backends.sse_reader import Frame, FrameReader
 from gateway.backends.upstream_auth import UpstreamAuth
 from gateway.backends.upstream_errors import error_from_response
+from gateway.backends.upstream_stream import UpstreamStream
 from gateway.errors import (
     ConnectionRefused,
     GatewayError,
+    NotConfigured,
     UpstreamRateLimited,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from gateway.events import BackendEvent, RunCompleted, ThreadId
+from gateway.events import ThreadId
+from gateway.proxies import allows_proxy
 from gateway.settings import is_loopback
 from gateway.telemetry.upstream_calls import UpstreamCall
 
@@ -43,42 +39,57 @@ RETRY_BUDGET_S = 10.0  # the contract's: a longer wait is returned to the caller
 _RETRIES = 2
 _CONNECT_TIMEOUT_S = 5.0
 _IDLE_CONNECTION_S = 90.0  # people read an answer before they write again: keep its connection that long
-_END_OF_BODY_TIMEOUT_S = 1.0  # from the final event to the end of the body: then the connection can be used again
 _ERROR_BODY_TIMEOUT_S = 5.0
 _ERROR_BODY_BYTES = 65_536
-_HEADER_BYTES = (
-    65_536  # for one header of an answer: with aiohttp's 8,190 an accepted turn would be lost for a long one
-)
+_HEADER_BYTES = 65_536  # for one header of an answer: with aiohttp's 8,190 an accepted turn would be lost
 _HEADERS = {
     "Accept": "application/json",  # for streams too, as Azure's own SDKs send it
     "Accept-Encoding": "identity",
     "User-Agent": f"chat-api/{__version__}",
 }
+_JSON = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """`thread_id`: of the conversation that it continues, if any."""
+
+    method: str
+    url: str
+    content: bytes | None
+    timeout: aiohttp.ClientTimeout
+    thread_id: ThreadId | None
 
 
 class UpstreamClient:
     """A client that raises only GatewayError. Create it in a running loop, and close it."""
 
     def __init__(self, base_url: str, auth: UpstreamAuth, idle_timeout_s: float) -> None:
-        self.auth = auth
+        """Raise NotConfigured for http to another machine: whoever is on the way could read the token or the key."""
+        if urlsplit(base_url).scheme != "https" and not is_loopback(base_url):
+            raise NotConfigured(
+                public_message="The upstream's endpoint must be https (http is for this machine alone)."
+            )
+        self._auth = auth
         self._base_url = base_url
         # Shorter than the idle timeout, which would lose a status that is already known.
         self._error_body_timeout_s = min(_ERROR_BODY_TIMEOUT_S, idle_timeout_s / 2)
+        self._json_timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S, sock_read=idle_timeout_s)
+        # No read timeout here: it would count comments, too. `turns.run_turn.TurnTimeout` counts events.
+        self._stream_timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_TIMEOUT_S)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_CONNECTION_S),
             cookie_jar=aiohttp.DummyCookieJar(),
+            headers=_HEADERS,
+            skip_auto_headers=("Content-Type",),
             max_field_size=_HEADER_BYTES,
             max_line_size=_HEADER_BYTES,
-            trust_env=_has_proxy(base_url),
+            trust_env=allows_proxy(base_url),
         )
-        transport = AioHttpTransport(
-            session=self._session,
-            connection_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=idle_timeout_s,
-        )
-        self._client: AsyncPipelineClient[HttpRequest, AsyncHttpResponse] = AsyncPipelineClient(
-            base_url, policies=auth.policies, transport=transport
-        )
+
+    async def ensure_signed_in(self) -> None:
+        """Fetch a token if one is needed. Raises what `CachedCredential` raises."""
+        await self._auth.get_headers()
 
     async def request_json(
         self,
@@ -90,12 +101,10 @@ class UpstreamClient:
         retry_deadline: float = 0,
     ) -> dict[str, Any]:
         """Return the answer's JSON object. No retry begins after `retry_deadline` (loop time)."""
-        response, call = await self._send_with_retries(
-            self._build_request(method, path, body), thread_id, retry_deadline
-        )
+        request = _Request(method, self._base_url + path, _encode(body), self._json_timeout, thread_id)
+        response, call = await self._send_with_retries(request, retry_deadline)
         with call:
-            async with response:
-                answer = parse_object(await _read_body(response))
+            answer = parse_object(await _read_body(response))
         if answer is None:
             raise UpstreamUnavailable("an answer that is not a JSON object")
         return answer
@@ -103,16 +112,15 @@ class UpstreamClient:
     @asynccontextmanager
     async def open_stream(
         self, path: str, body: dict[str, Any], *, thread_id: ThreadId | None, retry_deadline: float
-    ) -> AsyncGenerator["UpstreamStream"]:
+    ) -> AsyncGenerator[UpstreamStream]:
         """Send a request whose answer is an event stream.
 
         Leaving the context before the final event closes the connection at once.
         """
-        # No read timeout here: it would count comments, too. `turns.run_turn.TurnTimeout` counts events.
-        request = self._build_request("POST", path, body)
-        response, call = await self._send_with_retries(request, thread_id, retry_deadline, read_timeout=None)
-        stream = UpstreamStream(response.internal_response, call)  # type: ignore[attr-defined]
-        del request, response  # with headers and context: 8 KiB that an open stream need not hold
+        request = _Request("POST", self._base_url + path, _encode(body), self._stream_timeout, thread_id)
+        response, call = await self._send_with_retries(request, retry_deadline)
+        stream = UpstreamStream(response, call)
+        del request  # an open stream need not hold the message
         with call:
             try:
                 yield stream
@@ -120,26 +128,18 @@ class UpstreamClient:
                 await stream.aclose()
 
     async def aclose(self) -> None:
-        await self._client.close()
         await self._session.close()
-        await self.auth.aclose()
-
-    def _build_request(self, method: str, path: str, body: dict[str, Any] | None) -> HttpRequest:
-        if body is None:
-            return HttpRequest(method, self._base_url + path, headers=dict(_HEADERS))
-        headers = {**_HEADERS, "Content-Type": "application/json"}
-        content = json.dumps(body).encode()  # not orjson, whose bytes keep 4 KiB for as long as the stream is open
-        return HttpRequest(method, self._base_url + path, headers=headers, content=content)
+        await self._auth.aclose()
 
     async def _send_with_retries(
-        self, request: HttpRequest, thread_id: ThreadId | None, retry_deadline: float, **options: Any
-    ) -> tuple[AsyncHttpResponse, UpstreamCall]:
+        self, request: _Request, retry_deadline: float
+    ) -> tuple[aiohttp.ClientResponse, UpstreamCall]:
         """Return an accepted response, and the record of its call, which the caller of this ends."""
         for attempt in range(_RETRIES + 1):
             call = UpstreamCall(request.method, request.url, attempt)
             try:
                 with call.end_on_error():
-                    return await self._send_once(request, thread_id, call, options), call
+                    return await self._send_once(request, call), call
             except (ConnectionRefused, UpstreamRateLimited) as e:
                 wait_s = _choose_retry_delay_s(e, attempt)
                 now = asyncio.get_running_loop().time()
@@ -148,93 +148,40 @@ class UpstreamClient:
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _send_once(
-        self, request: HttpRequest, thread_id: ThreadId | None, call: UpstreamCall, options: dict[str, Any]
-    ) -> AsyncHttpResponse:
-        request.headers.update(call.headers)
+    async def _send_once(self, request: _Request, call: UpstreamCall) -> aiohttp.ClientResponse:
+        headers = {**await self._auth.get_headers(), **call.headers, **(_JSON if request.content else {})}
         try:
-            response = await self._client.send_request(request, stream=True, **options)
-        except AzureError as e:
-            raise _error_from_azure(e) from e
-        call.status = response.status_code
-        if response.status_code < 300:
+            response = await self._session.request(
+                request.method,
+                URL(request.url, encoded=True),  # as it is written: yarl would quote it anew
+                headers=headers,
+                data=request.content,
+                timeout=request.timeout,
+                allow_redirects=False,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as e:  # ValueError: an id of the upstream's with a newline
+            raise _error_from_aiohttp(e) from e
+        call.status = response.status
+        if response.status < 300:
             return response
-        async with response:
-            body = await _read_error_body(response.internal_response, self._error_body_timeout_s)  # type: ignore[attr-defined]
-            raise error_from_response(response.status_code, response.headers, body, thread_id)
-
-
-class UpstreamStream:
-    """An accepted event stream, read in batches: what one read brings is translated together.
-
-    It reads aiohttp's response itself: azure-core's two generators around that cost more than reading a delta does.
-    """
-
-    def __init__(self, response: aiohttp.ClientResponse, call: UpstreamCall) -> None:
-        self.headers = response.headers
-        self._call = call
-        self._response = response
-        self._content = response.content
-        self._reader = FrameReader()
-        self._failure: GatewayError | None = None
-        self.completed = False
-
-    async def read_events(self, translate: Callable[[Frame], list[BackendEvent]]) -> list[BackendEvent] | None:
-        """Return the events of the next frames; [] if they have none, None after the end. Comments are no frames."""
-        if self._failure:
-            raise self._failure
-        if self.completed or not (frames := await self._read_frames()):
-            return None
-        events: list[BackendEvent] = []
-        for frame in frames:
-            try:
-                events += translate(frame)
-            except GatewayError as e:
-                if not events:
-                    raise
-                self._failure = e  # raised next time: the events before it are passed on first
-                break
-            if events and isinstance(events[-1], RunCompleted):
-                self.completed = True
-                break
-        return events
-
-    async def _read_frames(self) -> list[Frame]:
-        """Return the next frames; [] only at the end of the body."""
         try:
-            while chunk := await self._content.readany():
-                if frames := self._reader.feed(chunk):
-                    self._call.record_first_event()
-                    return frames
-        except (aiohttp.ClientError, OSError) as e:
-            raise UpstreamUnavailable(type(e).__name__) from e
-        return []
-
-    async def aclose(self) -> None:
-        with anyio.CancelScope(shield=True):
-            if self.completed:
-                with anyio.move_on_after(_END_OF_BODY_TIMEOUT_S):
-                    await self._read_rest()
-            self._response.close()
-
-    async def _read_rest(self) -> None:
-        with suppress(aiohttp.ClientError, OSError):  # the answer is complete already
-            while await self._content.readany():
-                pass
+            body = await _read_error_body(response, self._error_body_timeout_s)
+        finally:
+            response.close()
+        raise error_from_response(response.status, response.headers, body, request.thread_id)
 
 
-def _has_proxy(base_url: str) -> bool:
-    """Return whether a proxy is set. Never on loopback: over http it would get the whole request, with its token."""
-    names = ("http_proxy", "https_proxy", "all_proxy")
-    return not is_loopback(base_url) and any(name.lower() in names for name in os.environ)
+def _encode(body: dict[str, Any] | None) -> bytes | None:
+    """Return the JSON; not by orjson, whose bytes keep 4 KiB for as long as the stream is open."""
+    return None if body is None else json.dumps(body).encode()
 
 
-def _error_from_azure(error: AzureError) -> GatewayError:
-    log = f"{type(error).__name__} {type(error.inner_exception).__name__}"
-    if isinstance(error, ServiceResponseTimeoutError):
-        return UpstreamTimeout(log)
-    if isinstance(error, ServiceRequestError) and isinstance(error.inner_exception, aiohttp.ClientConnectorError):
+def _error_from_aiohttp(error: Exception) -> GatewayError:
+    log = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorError):
         return ConnectionRefused(log)
+    if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ConnectionTimeoutError):
+        return UpstreamTimeout(log)
     return UpstreamUnavailable(log)
 
 
@@ -247,11 +194,13 @@ def _choose_retry_delay_s(error: GatewayError, attempt: int) -> float | None:
     return error.retry_after_s + random.uniform(0, 0.25)  # noqa: S311
 
 
-async def _read_body(response: AsyncHttpResponse) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     try:
         return await response.read()
-    except AzureError as e:
-        raise _error_from_azure(e) from e
+    except (aiohttp.ClientError, OSError) as e:
+        raise _error_from_aiohttp(e) from e
+    finally:
+        response.close()
 
 
 async def _read_error_body(response: aiohttp.ClientResponse, wait_s: float) -> bytes:

@@ -10,10 +10,9 @@ import logging
 import os
 import random
 import time
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
-from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
+from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestError, ServiceResponseError
 
 from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout, UpstreamUnavailable
@@ -34,21 +33,21 @@ _IDENTITY_OPTIONS: dict[str, Any] = {
 class TokenSource(Protocol):
     """A credential, as far as azure-identity's async ones are alike."""
 
-    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo: ...
+    async def get_token_info(self, *scopes: str) -> AccessTokenInfo: ...
     async def close(self) -> None: ...
 
 
 class DevelopmentToken:
     """A token for http on loopback alone: the emulator asks for one but does not look at it."""
 
-    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
+    async def get_token_info(self, *scopes: str) -> AccessTokenInfo:
         return AccessTokenInfo("development", int(time.time()) + 86_400)
 
     async def close(self) -> None: ...
 
 
-def create_credential(endpoint: str, client_id: str | None) -> "CachedCredential":
-    return CachedCredential(create_token_source(endpoint, client_id))
+def create_credential(endpoint: str, client_id: str | None, scope: str) -> "CachedCredential":
+    return CachedCredential(create_token_source(endpoint, client_id), scope)
 
 
 def create_token_source(endpoint: str, client_id: str | None) -> TokenSource:
@@ -75,8 +74,8 @@ def _needs_sign_in(endpoint: str) -> bool:
 
 
 class CachedCredential:
-    """A cache of one token for each scope: fetched once however many ask, refreshed in the background at half its
-    life, and served while it is valid even if refreshing fails.
+    """A cache of one scope's token: fetched once however many ask, refreshed in the background at half its life, and
+    served while it is valid even if refreshing fails.
 
     Raises UpstreamDenied, UpstreamUnavailable or UpstreamTimeout when there is none.
     """
@@ -84,65 +83,53 @@ class CachedCredential:
     def __init__(
         self,
         source: TokenSource,
+        scope: str,
         *,
         margin_s: float = 30,  # a token that expires sooner could do so on its way
         min_refresh_s: float = 30,
         timeout_s: float = 10,
     ) -> None:
         self._source = source
+        self._scope = scope
         self._margin_s = margin_s
         self._min_refresh_s = min_refresh_s
         self._timeout_s = timeout_s
-        self._tokens: dict[str, AccessTokenInfo] = {}
-        self._fetches: dict[str, asyncio.Task[AccessTokenInfo]] = {}
-        self._refreshers: dict[str, asyncio.Task[None]] = {}
+        self._token: AccessTokenInfo | None = None
+        self._fetch: asyncio.Task[AccessTokenInfo] | None = None
+        self._refresher: asyncio.Task[None] | None = None
 
-    async def get_token_info(self, *scopes: str, options: TokenRequestOptions | None = None) -> AccessTokenInfo:
-        (scope,) = scopes
-        token = self._tokens.get(scope)
+    async def get_token(self) -> AccessTokenInfo:
+        token = self._token
         if token and token.expires_on - time.time() > self._margin_s:
             return token
-        return await asyncio.shield(self._start_fetch(scope))
+        return await asyncio.shield(self._start_fetch())
 
-    async def get_token(
-        self,
-        *scopes: str,
-        claims: str | None = None,
-        tenant_id: str | None = None,
-        enable_cae: bool = False,
-        **_: Any,
-    ) -> AccessToken:
-        """Return the same in the older form, which is part of azure-core's protocol."""
-        token = await self.get_token_info(*scopes)
-        return AccessToken(token.token, token.expires_on)
+    def _start_fetch(self) -> asyncio.Task[AccessTokenInfo]:
+        if self._fetch is None or self._fetch.done():
+            self._fetch = asyncio.create_task(self._fetch_token())
+            self._fetch.add_done_callback(_consume_exception)
+        return self._fetch
 
-    def _start_fetch(self, scope: str) -> asyncio.Task[AccessTokenInfo]:
-        fetch = self._fetches.get(scope)
-        if fetch is None or fetch.done():
-            fetch = self._fetches[scope] = asyncio.create_task(self._fetch(scope))
-            fetch.add_done_callback(_consume_exception)
-        return fetch
-
-    async def _fetch(self, scope: str) -> AccessTokenInfo:
+    async def _fetch_token(self) -> AccessTokenInfo:
         try:
             async with asyncio.timeout(self._timeout_s):
-                token = await self._fetch_with_retries(scope)
+                token = await self._fetch_with_retries()
         except TimeoutError as e:
-            raise UpstreamTimeout(f"no token for {scope} in {self._timeout_s:g} s") from e
-        self._tokens[scope] = AccessTokenInfo(token.token, token.expires_on)  # no refresh_on: that is ours to do
-        if scope not in self._refreshers:
-            self._refreshers[scope] = asyncio.create_task(self._keep_fresh(scope))
-        return self._tokens[scope]
+            raise UpstreamTimeout(f"no token for {self._scope} in {self._timeout_s:g} s") from e
+        self._token = token
+        if self._refresher is None:
+            self._refresher = asyncio.create_task(self._keep_fresh())
+        return token
 
-    async def _fetch_with_retries(self, scope: str) -> AccessTokenInfo:
+    async def _fetch_with_retries(self) -> AccessTokenInfo:
         """Ask again within a second or two: an identity endpoint that starts or is busy refuses for a moment."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                token = await self._source.get_token_info(scope)
+                token = await self._source.get_token_info(self._scope)
                 if not token.token:
                     raise ValueError("an empty token")
             except (AzureError, OSError, *_INVALID_ANSWER_ERRORS) as e:
-                failure = _error_from(scope, e)
+                failure = _error_from(self._scope, e)
                 if attempt == _ATTEMPTS or not failure.retryable or (failure.retry_after_s or 0) > 1:
                     raise failure from e
             else:
@@ -150,31 +137,22 @@ class CachedCredential:
             await asyncio.sleep(attempt * random.uniform(0.25, 0.5))  # noqa: S311  no secret
         raise AssertionError("the last attempt returns or raises")
 
-    async def _keep_fresh(self, scope: str) -> None:
+    async def _keep_fresh(self) -> None:
         while True:
-            await asyncio.sleep(max((self._tokens[scope].expires_on - time.time()) / 2, self._min_refresh_s))
+            expires_on = self._token.expires_on if self._token else 0
+            await asyncio.sleep(max((expires_on - time.time()) / 2, self._min_refresh_s))
             try:
-                await asyncio.shield(self._start_fetch(scope))
+                await asyncio.shield(self._start_fetch())
             except GatewayError as e:
                 _log.warning("token refresh failed, the cached token stays in use: %s", e)
             except Exception as e:  # noqa: BLE001  nothing may end this loop: the cached token would expire
                 _log.error("token refresh failed, the cached token stays in use: %s", locate_error(e))
 
-    async def close(self) -> None:
-        for task in (*self._refreshers.values(), *self._fetches.values()):
-            task.cancel()
+    async def aclose(self) -> None:
+        for task in (self._refresher, self._fetch):
+            if task:
+                task.cancel()
         await self._source.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None = None,
-        error: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
-        await self.close()
 
 
 def _consume_exception(fetch: asyncio.Task[AccessTokenInfo]) -> None:

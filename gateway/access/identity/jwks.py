@@ -13,6 +13,7 @@ import jwt
 import orjson
 
 from gateway.errors import UpstreamUnavailable
+from gateway.proxies import allows_proxy
 
 _log = logging.getLogger(__name__)
 
@@ -95,7 +96,9 @@ class SigningKeys:
 
     async def _fetch_document(self) -> Any:
         if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True, raise_for_status=True)
+            self._session = aiohttp.ClientSession(
+                timeout=_TIMEOUT, trust_env=allows_proxy(self._url), raise_for_status=True
+            )
         async with self._session.get(self._url, allow_redirects=False) as answer:
             return orjson.loads(await answer.read())
 

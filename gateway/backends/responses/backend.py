@@ -11,10 +11,11 @@ from typing import Any, Protocol
 import anyio
 
 from gateway.backends.base import Backend
-from gateway.backends.http_client import RETRY_BUDGET_S, UpstreamClient, UpstreamStream
+from gateway.backends.http_client import RETRY_BUDGET_S, UpstreamClient
 from gateway.backends.responses.conversations import Conversations, build_continuation
 from gateway.backends.responses.events import ResponseRun
 from gateway.backends.upstream_errors import parse_retry_after_s
+from gateway.backends.upstream_stream import UpstreamStream
 from gateway.errors import ActionRequired, GatewayError
 from gateway.events import BackendEvent, Thread, Turn
 
@@ -60,7 +61,7 @@ class Deployment:
         self.body = {"model": name, "store": True}
 
     async def check(self, upstream: UpstreamClient) -> None:
-        await upstream.auth.ensure_signed_in()
+        await upstream.ensure_signed_in()
 
 
 class ResponsesBackend(Backend):
@@ -97,7 +98,7 @@ class ResponsesBackend(Backend):
 
     async def warm(self) -> None:
         """Fetch a token, open a connection, prepare conversations."""
-        await self._upstream.auth.ensure_signed_in()
+        await self._upstream.ensure_signed_in()
         self._conversations.refill()
         await self._conversations.wait_until_prepared()
 
