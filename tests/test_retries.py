@@ -93,6 +93,22 @@ def test_a_429_without_a_time_is_told_at_once() -> None:
     assert upstream.said == ["hi"]
 
 
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "307 Temporary Redirect", "308 Permanent Redirect"])
+def test_a_redirect_is_not_followed(status: str) -> None:
+    """A 307 would have the message sent again, and the token with it."""
+
+    async def redirect(wire: Wire, _: str) -> None:
+        location = "/api/projects/p/openai/v1/responses"
+        await wire.raw(
+            f"HTTP/1.1 {status}\r\nconnection: close\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n".encode()
+        )
+
+    with bare_upstream(redirect) as upstream, calling(foundry(upstream.url)) as client:
+        answer = client.post("/api/chat", json={"message": "hi"})
+    assert (answer.status_code, answer.json()["code"]) == (502, "upstream_unavailable")
+    assert upstream.said == ["hi"]
+
+
 @UPSTREAMS
 def test_a_connection_refused_for_good_is_a_502(settings: Callable[..., Settings]) -> None:
     with calling(settings(f"http://127.0.0.1:{free_port()}")) as client:
