@@ -5,7 +5,8 @@ named here as public.
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Protocol, TypeVar
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -16,8 +17,7 @@ from gateway.access.identity import create_identity
 from gateway.access.identity.base import Identity
 from gateway.errors import ShuttingDown
 from gateway.settings import Settings
-
-Part = TypeVar("Part")
+from gateway.single_flight import SingleFlight
 
 _HEALTH = ("/health", "/api/health")
 
@@ -30,6 +30,9 @@ class RateLimits(Protocol):
     async def aclose(self) -> None: ...
 
 
+Part = TypeVar("Part", Identity, RateLimits)
+
+
 class AccessControl:
     """A check of each request: who calls, and may they?
 
@@ -40,8 +43,8 @@ class AccessControl:
         self._settings = settings
         self._checks_host = settings.auth == "none" and not settings.trusted_hops
         self._injected = identity
-        self._identity: asyncio.Task[Identity] | None = None
-        self._rate_limits: asyncio.Task[RateLimits] | None = None
+        self._identity: SingleFlight[Identity] | None = None
+        self._rate_limits: SingleFlight[RateLimits] | None = None
 
     async def authenticate(self, scope: Scope) -> Caller:
         """Return who is calling.
@@ -53,7 +56,7 @@ class AccessControl:
             refuse_foreign_host(scope)
         caller = anonymous_caller_from(scope, self._settings.trusted_hops)
         if self._settings.auth != "none" and not self._is_public(scope):
-            identity = await _wait_for(self._identity)
+            identity = await _get(self._identity)
             subject = await identity.authenticate(Headers(scope=scope))
             caller = Caller(subject, rate_limit_key=subject)
         return caller
@@ -61,7 +64,7 @@ class AccessControl:
     async def count_post(self, caller: Caller) -> None:
         """Count a POST of this caller. Raises RateLimited."""
         if self._settings.rate_limit:
-            rate_limits = await _wait_for(self._rate_limits)
+            rate_limits = await _get(self._rate_limits)
             await rate_limits.count(caller.rate_limit_key)
 
     def _is_public(self, scope: Scope) -> bool:
@@ -73,27 +76,25 @@ class AccessControl:
     @asynccontextmanager
     async def lifespan(self) -> AsyncGenerator[None]:
         """Load what is on in the background, and close it at the end."""
-        tasks: list[asyncio.Task[Any]] = []
+        warm_up = SingleFlight(self._warm_up)
         if self._settings.auth != "none":
-            self._identity = asyncio.create_task(self._create_identity())
-            tasks += [self._identity, asyncio.create_task(self._warm_up())]
+            self._identity = SingleFlight(self._create_identity)
+            warm_up.start()
         if self._settings.rate_limit:
-            self._rate_limits = asyncio.create_task(_create_rate_limits(self._settings))
-            tasks.append(self._rate_limits)
+            self._rate_limits = SingleFlight(partial(_create_rate_limits, self._settings))
+            self._rate_limits.start()
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            for part in await asyncio.gather(*tasks, return_exceptions=True):
-                if hasattr(part, "aclose"):
-                    await part.aclose()
+            await warm_up.aclose()
+            await _close(self._identity)
+            await _close(self._rate_limits)
 
     async def _create_identity(self) -> Identity:
         return self._injected or await create_identity(self._settings)
 
     async def _warm_up(self) -> None:
-        await (await _wait_for(self._identity)).warm()
+        await (await _get(self._identity)).warm()
 
 
 async def _create_rate_limits(settings: Settings) -> RateLimits:
@@ -107,8 +108,16 @@ def _import_rate_limits(*, shared: bool) -> Callable[[Settings], RateLimits]:
     return SharedRateLimits if shared else LocalRateLimits
 
 
-async def _wait_for(task: asyncio.Task[Part] | None) -> Part:
-    """Raise ShuttingDown before `lifespan` has begun. A waiter that is cancelled does not cancel the task."""
-    if task is None:
+async def _get(part: SingleFlight[Part] | None) -> Part:
+    """Raise ShuttingDown before `lifespan` has begun."""
+    if part is None:
         raise ShuttingDown("not open")
-    return await asyncio.shield(task)
+    return await part.get()
+
+
+async def _close(part: SingleFlight[Part] | None) -> None:
+    if part is None:
+        return
+    await part.aclose()
+    if part.result is not None:
+        await part.result.aclose()

@@ -17,6 +17,7 @@ from azure.core.exceptions import AzureError, HttpResponseError, ServiceRequestE
 
 from gateway.errors import GatewayError, UpstreamDenied, UpstreamTimeout, UpstreamUnavailable
 from gateway.settings import is_loopback
+from gateway.single_flight import SingleFlight
 from gateway.telemetry import locate_error
 
 _log = logging.getLogger(__name__)
@@ -95,20 +96,14 @@ class CachedCredential:
         self._min_refresh_s = min_refresh_s
         self._timeout_s = timeout_s
         self._token: AccessTokenInfo | None = None
-        self._fetch: asyncio.Task[AccessTokenInfo] | None = None
+        self._fetch = SingleFlight(self._fetch_token)
         self._refresher: asyncio.Task[None] | None = None
 
     async def get_token(self) -> AccessTokenInfo:
         token = self._token
         if token and token.expires_on - time.time() > self._margin_s:
             return token
-        return await asyncio.shield(self._start_fetch())
-
-    def _start_fetch(self) -> asyncio.Task[AccessTokenInfo]:
-        if self._fetch is None or self._fetch.done():
-            self._fetch = asyncio.create_task(self._fetch_token())
-            self._fetch.add_done_callback(_consume_exception)
-        return self._fetch
+        return await self._fetch.run()
 
     async def _fetch_token(self) -> AccessTokenInfo:
         try:
@@ -142,23 +137,17 @@ class CachedCredential:
             expires_on = self._token.expires_on if self._token else 0
             await asyncio.sleep(max((expires_on - time.time()) / 2, self._min_refresh_s))
             try:
-                await asyncio.shield(self._start_fetch())
+                await self._fetch.run()
             except GatewayError as e:
                 _log.warning("token refresh failed, the cached token stays in use: %s", e)
             except Exception as e:  # noqa: BLE001  nothing may end this loop: the cached token would expire
                 _log.error("token refresh failed, the cached token stays in use: %s", locate_error(e))
 
     async def aclose(self) -> None:
-        for task in (self._refresher, self._fetch):
-            if task:
-                task.cancel()
+        if self._refresher:
+            self._refresher.cancel()
+        await self._fetch.aclose()
         await self._source.close()
-
-
-def _consume_exception(fetch: asyncio.Task[AccessTokenInfo]) -> None:
-    """Mark a failure as seen, or asyncio reports it as never retrieved."""
-    if not fetch.cancelled():
-        fetch.exception()
 
 
 def _error_from(scope: str, error: Exception) -> GatewayError:

@@ -22,6 +22,7 @@ from gateway.errors import (
 )
 from gateway.events import Handle, Thread, Turn, TurnRequest
 from gateway.settings import Settings
+from gateway.single_flight import SingleFlight
 from gateway.telemetry.names import OPEN_TURNS, PREPARED_CONVERSATIONS
 from gateway.telemetry.reporter import Reporter
 from gateway.telemetry.turn_record import RequestInfo
@@ -54,13 +55,13 @@ class ChatService:
         )
         self._injected = backend
         self._on_warm = on_warm
-        self._backend: asyncio.Task[Backend] | None = None
+        self._backend: SingleFlight[Backend] | None = None
 
     async def get_backend(self) -> Backend:
         """Wait for just what a turn needs. Raises NotConfigured, ShuttingDown."""
         if self._backend is None:
             raise ShuttingDown("not open")
-        return await asyncio.shield(self._backend)
+        return await self._backend.get()
 
     def from_handle(self, handle: Handle, caller: Caller) -> Thread:
         """Return the conversation whose handle the caller sent. Raises ConversationNotFound."""
@@ -147,7 +148,8 @@ class ChatService:
     async def lifespan(self) -> AsyncGenerator[None]:
         """Create and warm up the backend while the service already listens; close it at the end."""
         with self.reporter.outside_turns():
-            self._backend = asyncio.create_task(self._create_backend())
+            self._backend = SingleFlight(self._create_backend)
+            self._backend.start()
             warm_up = asyncio.create_task(self._warm_up())
         async with self.reporter.lifespan(warm_up, self.turns.wait_until_empty):
             try:
@@ -173,15 +175,12 @@ class ChatService:
             _log.warning("warm-up failed, not ready yet: %s (%s)", e.code, e)
 
     def _count_prepared(self) -> int:
-        backend_task = self._backend
-        if backend_task is None or not backend_task.done() or backend_task.cancelled() or backend_task.exception():
-            return 0
-        backend = backend_task.result()
-        return backend.count_prepared() if "prepare" in backend.abilities else 0
+        backend = self._backend.result if self._backend else None
+        return backend.count_prepared() if backend and "prepare" in backend.abilities else 0
 
-    async def _close(self, backend_task: asyncio.Task[Backend]) -> None:
+    async def _close(self, creation: SingleFlight[Backend]) -> None:
         try:
-            backend = await backend_task
+            backend = await creation.get()
         except GatewayError:
             return
         await backend.aclose()

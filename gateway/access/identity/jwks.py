@@ -3,7 +3,6 @@
 A cached key stays good while the document cannot be fetched. https://www.rfc-editor.org/rfc/rfc7517
 """
 
-import asyncio
 import logging
 import time
 from typing import Any
@@ -14,6 +13,7 @@ import orjson
 
 from gateway.errors import UpstreamUnavailable
 from gateway.proxies import allows_proxy
+from gateway.single_flight import SingleFlight
 
 _log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class SigningKeys:
         self._url = url
         self._keys: dict[str, jwt.PyJWK] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._fetch: asyncio.Task[None] | None = None
+        self._fetch = SingleFlight(self._fetch_all)
         self._attempted_at = self._fetched_at = self._unknown_key_at = float("-inf")
 
     async def find_key(self, key_id: str) -> jwt.PyJWK | None:
@@ -44,7 +44,7 @@ class SigningKeys:
             time.monotonic() - self._fetched_at > _MAX_AGE_S
             and time.monotonic() - self._attempted_at > _UNKNOWN_KEY_INTERVAL_S
         ):
-            self._start_fetch()  # in the background: the cached key is good
+            self._fetch.start()  # in the background: the cached key is good
         if key_id not in self._keys and self._has_failed:
             raise _unreachable_error()
         return self._keys.get(key_id)
@@ -53,9 +53,7 @@ class SigningKeys:
         await self._fetch_at_most_every(_RETRY_INTERVAL_S)
 
     async def aclose(self) -> None:
-        if self._fetch:
-            self._fetch.cancel()
-            await asyncio.gather(self._fetch, return_exceptions=True)
+        await self._fetch.aclose()
         if self._session:
             await self._session.close()
 
@@ -68,22 +66,16 @@ class SigningKeys:
         now = time.monotonic()
         if now - self._unknown_key_at > (_RETRY_INTERVAL_S if self._has_failed else _UNKNOWN_KEY_INTERVAL_S):
             self._unknown_key_at = now
-            await asyncio.shield(self._start_fetch())
-        elif self._fetch and not self._fetch.done():
-            await asyncio.shield(self._fetch)
+            await self._fetch.run()
+        elif self._fetch.is_running:
+            await self._fetch.run()
 
     async def _fetch_at_most_every(self, seconds: float) -> None:
-        if (self._fetch and not self._fetch.done()) or time.monotonic() - self._attempted_at > seconds:
-            await asyncio.shield(self._start_fetch())
-
-    def _start_fetch(self) -> asyncio.Task[None]:
-        """Return the running fetch, or start one: a single flight for all who wait."""
-        if self._fetch is None or self._fetch.done():
-            self._attempted_at = time.monotonic()
-            self._fetch = asyncio.create_task(self._fetch_all())
-        return self._fetch
+        if self._fetch.is_running or time.monotonic() - self._attempted_at > seconds:
+            await self._fetch.run()
 
     async def _fetch_all(self) -> None:
+        self._attempted_at = time.monotonic()
         try:
             keys = _keys_from(await self._fetch_document())
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as e:
