@@ -1,4 +1,4 @@
-"""Who is measured: the upstream itself, a byte pipe, the SDK baseline, and ours before each kind of upstream."""
+"""Who is measured: the upstream itself, a byte pipe, a bare relay, the SDK baseline, and ours for each upstream."""
 
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -57,6 +57,9 @@ class Field:
         port = free_port()
         pipe = self._enter("-m", "bench.pipe", str(port), str(self.upstream.port), port=port, service=True)
         return Contender("byte pipe", "foundry", pipe, relays=False)
+
+    def bare_relay(self) -> Contender:
+        return Contender("bare relay", "foundry", self._served("bench.bare_relay:app", "foundry"), relays=True)
 
     def sdk_baseline(self) -> Contender:
         return Contender("SDK baseline", "foundry", self._served("bench.sdk_baseline:app", "foundry"), relays=True)

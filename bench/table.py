@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from bench.measure import median
 
-WIDTHS = (37, 22, 22, 22, 22)
-COLUMNS = ("direct", "byte pipe", "SDK baseline", "service")
+WIDTHS = (37, 20, 20, 20, 20, 20)
+COLUMNS = ("direct", "byte pipe", "bare relay", "SDK baseline", "service")
 
 
 @dataclass
@@ -36,7 +36,7 @@ def figure(value: float) -> str:
 
 
 def print_heading() -> None:
-    heads = [*("" if not n else COLUMNS[n - 1] for n in range(5))]
+    heads = [*("" if not n else COLUMNS[n - 1] for n in range(len(WIDTHS)))]
     print("".join(head.ljust(width) for head, width in zip(heads, WIDTHS, strict=True)) + "goal")
 
 

@@ -28,7 +28,7 @@ def deltas(events: Events) -> int:
 
 def test_every_figure_has_its_name_and_unit(emulator: str, collector: Collector) -> None:
     with calling(foundry(emulator, otel_exporter_otlp_endpoint=collector.url)) as client:
-        chat(client, "[429 once]")
+        chat(client, "[429 once] Hello!")
     assert {point.name: point.unit for point in collector.points.values()} == UNITS
 
 
@@ -60,8 +60,10 @@ def test_tokens_chunks_and_times_are_those_of_the_answers(emulator: str, collect
         "input": sum(usage["input_tokens"] for usage in usages),
         "output": sum(usage["output_tokens"] for usage in usages),
     }
-    (gaps,) = collector.series("gen_ai.client.operation.time_per_output_chunk")
-    assert gaps.count == sum(gaps.buckets) == sum(deltas(answer) - 1 for answer in answers)
+    (mean,) = collector.series("chat_api.turn.mean_gap")
+    (longest,) = collector.series("chat_api.turn.longest_gap")
+    assert mean.count == longest.count == sum(deltas(answer) > 1 for answer in answers)
+    assert 0 < mean.value < longest.value
     (first,) = collector.series("gen_ai.client.operation.time_to_first_chunk")
     (whole,) = collector.series("gen_ai.client.operation.duration")
     assert first.count == whole.count == 4

@@ -71,7 +71,7 @@ def test_the_line_of_a_turn(emulator: str) -> None:
     assert len(line.pop("trace_id")) == 32
     assert line.pop("time").endswith("Z")
     assert line.pop("message").startswith("/api/chat: stop in ")
-    for figure in ("first_chunk_ms", "upstream_ms", "longest_gap_ms", "total_ms"):
+    for figure in ("first_chunk_ms", "upstream_ms", "mean_gap_ms", "longest_gap_ms", "total_ms"):
         assert 0 <= line.pop(figure) < 30_000
     usage = events_of(answered)[-1]["usage"]
     assert line == {

@@ -75,7 +75,7 @@ def test_a_turns_span_tells_the_turn_in_the_conventions_words(emulator: str) -> 
     thread_id = told.pop("gen_ai.conversation.id")
     assert run_id.startswith("resp_")
     assert f'"thread_id": "{thread_id}"' in events.text
-    for figure in ("first_chunk_ms", "upstream_ms", "longest_gap_ms"):
+    for figure in ("first_chunk_ms", "upstream_ms", "mean_gap_ms", "longest_gap_ms"):
         assert 0 <= told.pop(f"chat_api.{figure}") < 20_000
     tokens = told.pop("gen_ai.usage.input_tokens"), told.pop("gen_ai.usage.output_tokens")
     assert f'"input_tokens": {tokens[0]}, "output_tokens": {tokens[1]}' in events.text

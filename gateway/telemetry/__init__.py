@@ -1,7 +1,7 @@
 """What operators see of the service: logs, traces, metrics. docs/observability.md says how to read them.
 
 Codes, ids, counts and milliseconds are recorded: never a message, a delta or a token. OpenTelemetry's SDK is imported
-by `otel.py`, `exporters.py`, `console.py` and `chunk_interval_metric.py` alone, and those only if telemetry goes
+by `otel.py`, `exporters.py` and `console.py` alone, and those only if telemetry goes
 somewhere, after the service listens.
 """
 

@@ -1,10 +1,9 @@
 """Prints spans in the terminal, for people: with `make run TRACE=1` each turn and its upstream requests."""
 
 import sys
-from collections.abc import Sequence
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
 from gateway.telemetry.names import (
     CALLER,
@@ -30,16 +29,9 @@ _SHOWN = {
 }
 
 
-class TerminalExporter(SpanExporter):
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        for span in spans:
-            print(format_span(span), file=sys.stderr, flush=True)  # noqa: T201  what it is for
-        return SpanExportResult.SUCCESS
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        return True
-
-    def shutdown(self) -> None: ...
+def create_console_exporter() -> ConsoleSpanExporter:
+    """Return an exporter that prints each span at once, to stderr, as the log does."""
+    return ConsoleSpanExporter(out=sys.stderr, formatter=lambda span: f"{format_span(span)}\n")
 
 
 def format_span(span: ReadableSpan) -> str:

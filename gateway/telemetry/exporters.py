@@ -26,9 +26,9 @@ def create_exporters(destination: Destination) -> Exporters:
     if destination.otlp_endpoint:
         _add_otlp(exporters, destination.otlp_endpoint)
     if destination.to_console:
-        from gateway.telemetry.console import TerminalExporter  # noqa: PLC0415
+        from gateway.telemetry.console import create_console_exporter  # noqa: PLC0415
 
-        exporters.spans.append(SimpleSpanProcessor(TerminalExporter()))
+        exporters.spans.append(SimpleSpanProcessor(create_console_exporter()))
     return exporters
 
 

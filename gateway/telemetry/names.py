@@ -39,6 +39,7 @@ ENDING = "chat_api.ending"
 DELTAS = "chat_api.deltas"
 CHARACTERS = "chat_api.characters"
 FIRST_CHUNK_MS = "chat_api.first_chunk_ms"
+MEAN_GAP_MS = "chat_api.mean_gap_ms"
 LONGEST_GAP_MS = "chat_api.longest_gap_ms"
 UPSTREAM_MS = "chat_api.upstream_ms"
 RETRIES = "chat_api.retries"
@@ -48,13 +49,14 @@ SPAN_ATTRIBUTES = frozenset({
     REQUEST_METHOD, RESPONSE_STATUS, RESEND_COUNT, ROUTE, URL_PATH, URL_SCHEME, URL_FULL, URL_TEMPLATE, SERVER_ADDRESS,
     SERVER_PORT, ERROR_TYPE, OPERATION, PROVIDER, AGENT_ID, MODEL, THREAD_ID, RESPONSE_ID, FINISH_REASONS,
     INPUT_TOKENS, OUTPUT_TOKENS, INPUT_MESSAGES, OUTPUT_MESSAGES, REQUEST_ID, CONVERSATION_LABEL, UPSTREAM, CALLER,
-    ENDING, DELTAS, CHARACTERS, FIRST_CHUNK_MS, LONGEST_GAP_MS, UPSTREAM_MS, RETRIES, FIRST_CHUNK_EVENT,
+    ENDING, DELTAS, CHARACTERS, FIRST_CHUNK_MS, MEAN_GAP_MS, LONGEST_GAP_MS, UPSTREAM_MS, RETRIES, FIRST_CHUNK_EVENT,
 })  # fmt: skip
 
 # metrics: name → unit
 DURATION = "gen_ai.client.operation.duration"
 FIRST_CHUNK = "gen_ai.client.operation.time_to_first_chunk"
-CHUNK_INTERVAL = "gen_ai.client.operation.time_per_output_chunk"
+MEAN_GAP = "chat_api.turn.mean_gap"
+LONGEST_GAP = "chat_api.turn.longest_gap"
 TOKENS = "gen_ai.client.token.usage"
 ENDINGS = "chat_api.turn.endings"
 UPSTREAM_RETRIES = "chat_api.upstream.retries"
@@ -65,7 +67,8 @@ START = "chat_api.start.duration"
 UNITS = {
     DURATION: "s",
     FIRST_CHUNK: "s",
-    CHUNK_INTERVAL: "s",
+    MEAN_GAP: "s",
+    LONGEST_GAP: "s",
     TOKENS: "{token}",
     ENDINGS: "{turn}",
     UPSTREAM_RETRIES: "{request}",

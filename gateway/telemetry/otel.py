@@ -27,7 +27,6 @@ from opentelemetry.trace import (
 
 from gateway import __version__
 from gateway.telemetry import names
-from gateway.telemetry.chunk_interval_metric import ChunkIntervalExporter
 from gateway.telemetry.destination import Destination, UpstreamInfo
 from gateway.telemetry.exporters import create_exporters
 from gateway.telemetry.spans import Span, span_from_call, span_from_turn
@@ -36,6 +35,7 @@ from gateway.telemetry.turn_record import TurnRecord
 from gateway.telemetry.upstream_calls import UpstreamCall
 
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)  # the convention's
+_GAPS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _TOKENS = (1, 4, 16, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576)  # the convention's, too
 
 
@@ -54,9 +54,8 @@ class Otel:
         for processor in exporters.spans:
             self._tracers.add_span_processor(processor)
         self._tracer = self._tracers.get_tracer("chat-api", __version__, schema_url=names.SCHEMA_URL)
-        self._interval_exporters = [ChunkIntervalExporter(exporter, self._common) for exporter in exporters.metrics]
         self._meters = MeterProvider(
-            [PeriodicExportingMetricReader(exporter) for exporter in self._interval_exporters],
+            [PeriodicExportingMetricReader(exporter) for exporter in exporters.metrics],
             resource=resource,
             exemplar_filter=AlwaysOffExemplarFilter(),
             shutdown_on_exit=False,
@@ -110,12 +109,15 @@ class Otel:
         if record.usage:
             self._tokens.record(record.usage.input_tokens, {**self._common, names.TOKEN_TYPE: "input"})
             self._tokens.record(record.usage.output_tokens, {**self._common, names.TOKEN_TYPE: "output"})
-        for exporter in self._interval_exporters:
-            exporter.add(record.intervals)
+        if record.mean_gap_s is not None:
+            self._mean_gap.record(record.mean_gap_s, self._common)
+            self._longest_gap.record(record.longest_gap_s, self._common)
 
     def _create_instruments(self, meter: Meter, gauges: Mapping[str, Callable[[], int]]) -> None:
         self._duration = _create_histogram(meter, names.DURATION, _SECONDS)
         self._first_chunk = _create_histogram(meter, names.FIRST_CHUNK, _SECONDS)
+        self._mean_gap = _create_histogram(meter, names.MEAN_GAP, _GAPS_S)
+        self._longest_gap = _create_histogram(meter, names.LONGEST_GAP, _GAPS_S)
         self._start = _create_histogram(meter, names.START, _SECONDS)
         self._tokens = _create_histogram(meter, names.TOKENS, _TOKENS)
         self._endings = meter.create_counter(names.ENDINGS, names.UNITS[names.ENDINGS])

@@ -86,6 +86,7 @@ def _build_turn_attributes(record: TurnRecord, upstream: UpstreamInfo) -> dict[s
         names.DELTAS: record.deltas,
         names.CHARACTERS: record.characters,
         names.FIRST_CHUNK_MS: record.first_chunk_ms,
+        names.MEAN_GAP_MS: record.mean_gap_ms,
         names.LONGEST_GAP_MS: record.longest_gap_ms,
         names.UPSTREAM_MS: record.upstream_ms,
         names.RETRIES: record.retries,

@@ -7,7 +7,6 @@ from typing import assert_never
 
 from gateway.errors import GatewayError
 from gateway.events import Event, RunCompleted, RunFailed, TextDelta, Turn, TurnStarted, Usage
-from gateway.telemetry.chunk_intervals import ChunkIntervals
 from gateway.telemetry.names import CLIENT_DISCONNECT
 from gateway.telemetry.trace_context import SpanIds
 from gateway.telemetry.upstream_calls import UpstreamCall
@@ -46,7 +45,8 @@ class TurnRecord:
         self.deltas = 0
         self.characters = 0
         self.first_chunk_s: float | None = None
-        self.intervals = ChunkIntervals()
+        self.longest_gap_s = 0.0
+        """The longest time between two chunks; those that came together are 0 apart."""
         self.usage: Usage | None = None
         self.ending: str = CLIENT_DISCONNECT
         self.failed: type[GatewayError] | None = None
@@ -100,8 +100,19 @@ class TurnRecord:
         return None if self.first_chunk_s is None else round(self.first_chunk_s * 1e3)
 
     @property
+    def mean_gap_s(self) -> float | None:
+        """The mean time between two chunks; None for fewer than two."""
+        if self.first_chunk_s is None or self.deltas < 2:
+            return None
+        return (self._last_chunk - self._began - self.first_chunk_s) / (self.deltas - 1)
+
+    @property
+    def mean_gap_ms(self) -> int | None:
+        return None if self.mean_gap_s is None else round(self.mean_gap_s * 1e3)
+
+    @property
     def longest_gap_ms(self) -> int | None:
-        return round(self.intervals.longest * 1e3) if self.intervals.count else None
+        return round(self.longest_gap_s * 1e3) if self.deltas > 1 else None
 
     @property
     def upstream_ms(self) -> int | None:
@@ -151,6 +162,7 @@ class TurnRecord:
             "input_tokens": self.usage and self.usage.input_tokens,
             "output_tokens": self.usage and self.usage.output_tokens,
             "first_chunk_ms": self.first_chunk_ms,
+            "mean_gap_ms": self.mean_gap_ms,
             "longest_gap_ms": self.longest_gap_ms,
             "total_ms": self.total_ms,
             "upstream_ms": self.upstream_ms,
@@ -174,10 +186,8 @@ class TurnRecord:
         now = time.perf_counter()
         if self.first_chunk_s is None:
             self.first_chunk_s = now - self._began
-            if deltas > 1:
-                self.intervals.add(0.0, deltas - 2)
-        else:
-            self.intervals.add(now - self._last_chunk, deltas - 1)
+        elif now - self._last_chunk > self.longest_gap_s:
+            self.longest_gap_s = now - self._last_chunk
         self.deltas += deltas
         self._last_chunk = now
 
