@@ -11,7 +11,7 @@ from tests.support.faults import EXPECTED, ON_EMULATOR, Done, Expected, Status
 PAGE = (ROOT / "docs" / "reliability.md").read_text()
 FILES = (
     "turn_endings", "stream_grammar", "retries", "client_disconnect", "backpressure", "stream_limits", "shutdown",
-    "idle_streams", "privacy", "real_clients",
+    "idle_streams", "privacy", "real_clients", "envoy",
 )  # fmt: skip
 NAMED = set(re.findall(r"`(test_\w+)`", PAGE))
 
