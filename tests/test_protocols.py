@@ -12,7 +12,7 @@ from gateway.app import create_app
 from gateway.events import Event, RunFailed, TextDelta, TurnRequest
 from gateway.protocols import PROTOCOLS
 from gateway.protocols.base import ChatProtocol, StreamSchema
-from gateway.protocols.native import MessageRequest
+from gateway.protocols.requests import MessageRequest
 from gateway.web.request_body import read_body
 from gateway.web.routes import stream_turn
 from tests.support.callers import calling_app, events_of, foundry, unread

@@ -8,7 +8,7 @@ from typing_extensions import TypedDict
 
 from gateway.events import Event, FinishReason, RunCompleted, RunFailed, TextDelta, TurnRequest, TurnStarted
 from gateway.protocols.base import StreamSchema
-from gateway.protocols.native import MessageRequest
+from gateway.protocols.requests import MessageRequest
 from gateway.protocols.sse_frame import encode_frame
 
 _EXAMPLE = 'data: {"content": "Hello"}\n\ndata: {"done": true}\n\n'

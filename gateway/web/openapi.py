@@ -10,7 +10,8 @@ from pydantic import BaseModel, TypeAdapter
 
 from gateway.protocols import PROTOCOLS
 from gateway.protocols.base import ChatProtocol, StreamSchema
-from gateway.protocols.native import CancelRequest, ChatAnswer
+from gateway.protocols.native import ChatAnswer
+from gateway.protocols.requests import CancelRequest
 from gateway.web.problems import Problem
 
 _SCHEMA_REF = "#/components/schemas/{model}"

@@ -11,7 +11,8 @@ from gateway.access.callers import get_caller
 from gateway.errors import GatewayError
 from gateway.protocols import NATIVE, SIMPLE
 from gateway.protocols.base import ChatProtocol
-from gateway.protocols.native import CancelRequest, ChatRequest, JsonAnswer, MessageRequest
+from gateway.protocols.native import JsonAnswer
+from gateway.protocols.requests import CancelRequest, ChatRequest, MessageRequest
 from gateway.telemetry import request_id
 from gateway.telemetry.trace_context import continue_trace
 from gateway.telemetry.turn_record import RequestInfo
