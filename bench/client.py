@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import cast
 
 _STAMP = re.compile(rb'(?:content": "|delta":"|value":")@(\d+)@')
+_CHUNK_HEAD = re.compile(rb"\r\n[0-9a-f]+\r\n")  # may stand inside a delta, where a relay does not know frames
 _THREAD_ID = re.compile(rb'"thread_id": "([\w-]+)"')
 _LONGEST = 64  # of a stamp that a read cut in two
 
@@ -54,12 +55,13 @@ class Caller(asyncio.Protocol):
         now_ns = time.monotonic_ns()
         if len(self.head) < 2_000:
             self.head += data[:2_000]
-        text, end = self._rest + data, 0
+        raw = self._rest + data
+        self.whole = raw.endswith(b"0\r\n\r\n")
+        text, end = _CHUNK_HEAD.sub(b"", raw), 0
         for stamp in _STAMP.finditer(text):
             self.delays_ms.append(now_ns / 1e6 - int(stamp[1]) / 1e3)
             end = stamp.end()
         self._rest = text[max(end, len(text) - _LONGEST) :]
-        self.whole = text.endswith(b"0\r\n\r\n")
         if self.first_ms is None and end:
             self.first_ms = (now_ns - self.began_ns) / 1e6
         if self._leave_after and len(self.delays_ms) >= self._leave_after and not self.left_ns and self._transport:
