@@ -11,7 +11,7 @@ NAMED = set(re.findall(r"`([a-z_/]+\.py)`", "\n".join(ROWS)))
 FILES = {path.relative_to(ROOT / "gateway").as_posix() for path in (ROOT / "gateway").rglob("*.py")}
 ONLY_A_DOCSTRING = {
     "__init__.py",
-    *(f"{name}/__init__.py" for name in ("access", "protocols", "telemetry", "turns", "web")),
+    *(f"{name}/__init__.py" for name in ("access", "telemetry", "turns", "web")),
     *(f"backends/{name}/__init__.py" for name in ("classic", "responses")),
 }
 

@@ -137,10 +137,8 @@ def _answer_unhandled(error: Exception) -> Response:
 
 
 def _add_missing(headers: list[tuple[bytes, bytes]], added: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Keep the headers that an answer has set itself, but for `connection`: whether it is kept, the server knows."""
+    """Keep the headers that an answer has set itself."""
     present = {name.lower() for name, _ in headers}
-    if b"connection" in present:  # sse-starlette sets it
-        headers = [header for header in headers if header[0].lower() != b"connection"]
     return [*headers, *(header for header in added if header[0] not in present)]
 
 
