@@ -5,6 +5,7 @@ import argparse
 import uvicorn
 
 from gateway.app import create_app
+from gateway.server import KEEP_ALIVE_S
 from gateway.settings import read_settings
 from gateway.telemetry import configure_logs
 
@@ -25,7 +26,7 @@ def main() -> None:
         server_header=False,
         proxy_headers=False,  # X-Forwarded-For is believed by TRUSTED_HOPS alone
         ws="none",
-        timeout_keep_alive=75,  # longer than most proxies in front keep an idle connection
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
 
 

@@ -13,7 +13,7 @@ from gateway import __version__
 from gateway.access.access_control import AccessControl
 from gateway.access.identity.base import Identity
 from gateway.backends.base import Backend
-from gateway.server import drain_on_signals, freeze_startup_objects, remember_connection, use_http_protocol
+from gateway.server import configure_uvicorn, drain_on_signals, freeze_startup_objects, remember_connection
 from gateway.settings import Settings, read_settings
 from gateway.telemetry import configure_logs
 from gateway.turns.chat_service import ChatService
@@ -48,7 +48,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
-        use_http_protocol()
+        configure_uvicorn()
         async with access_control.lifespan(), chat_service.lifespan():
             with drain_on_signals(chat_service.turns, settings.drain_s, chat_service.reporter.flush):
                 yield

@@ -13,11 +13,10 @@ import threading
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
-from httptools import HttpParserUpgrade
+from httptools import HttpParserUpgrade, HttpRequestParser
 from starlette.types import Scope, Send
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.errors import ShuttingDown
@@ -25,6 +24,9 @@ from gateway.turns.turn_registry import TurnRegistry
 
 _log = logging.getLogger(__name__)
 
+KEEP_ALIVE_S = 3_660  # Envoy keeps an idle connection for an hour; closed here first, its next POST would be lost
+
+_UVICORN_KEEP_ALIVE_S = 5  # uvicorn's default
 _KEY = "chat-api.connection"
 _END_EVENT_S = 2.0  # for the open streams to send their `error` event
 _CLOSE_S = 1.0  # for clients to read it; then their connections are aborted
@@ -108,41 +110,39 @@ class HttpProtocol(HttpToolsProtocol):
 
     _answering: RequestResponseCycle | None = None
 
-    def data_received(self, data: bytes) -> None:
-        """Read a head that offers an upgrade a second time, without the offer: httptools cannot be told to go on."""
-        rest = memoryview(data)
-        while not self.transport.is_closing():
-            try:
-                super().data_received(rest)  # type: ignore[arg-type]  # httptools takes any buffer
-                return
-            except HttpParserUpgrade as offer:
-                rest = rest[offer.args[0] :]
-            super().data_received(self._build_head_without_offer())
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parser = _RequestParser(self)
 
-    def _should_upgrade(self) -> bool:
-        """Return whether the parser's callbacks skip this request, so that `handle_websocket_upgrade` is called next.
-
-        uvicorn asks where the parser stops after the head: for an offer, and for CONNECT, which it has to answer.
-        """
+    def has_upgrade_offer(self) -> bool:
         return any(name == b"upgrade" for name, _ in self.headers)
 
-    def handle_websocket_upgrade(self) -> NoReturn:
-        """Raise the HttpParserUpgrade that uvicorn is handling once more: `data_received` needs its offset."""
-        raise  # noqa: PLE0704
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Close after the answer to a CONNECT: what follows it is not HTTP. No warning: any stranger could cause it."""
-        self.cycle.keep_alive = False
+    def build_head_without_offer(self) -> bytes:
+        request_line = b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        headers = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join([request_line, *headers, b"", b""])
 
     def on_headers_complete(self) -> None:
-        """Go on reading, where uvicorn pauses because it queues the request: a pause hides a client disconnect."""
+        """Begin or queue the request, and go on reading: uvicorn pauses, and a pause hides a client disconnect."""
+        parser_stops = self.parser.should_upgrade()
+        if parser_stops and self.has_upgrade_offer():
+            return  # the parser reads this head again
         super().on_headers_complete()
-        if 0 < len(self.pipeline) <= _MAX_QUEUED_REQUESTS:
+        if parser_stops:  # behind a CONNECT: what follows it is not HTTP
+            self.cycle.keep_alive = False
+        if not self.pipeline:
+            self._answering = self.cycle
+        elif len(self.pipeline) <= _MAX_QUEUED_REQUESTS:
             self.flow.resume_reading()
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answering = cycle
-        super()._start_asgi_task(cycle, app)
+    def on_message_complete(self) -> None:
+        if not (self.parser.should_upgrade() and self.has_upgrade_offer()):
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        if self.pipeline:
+            self._answering, _ = self.pipeline[-1]  # what uvicorn begins next
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that is being answered, too. Its writes would fail, and it would not stop."""
@@ -151,20 +151,44 @@ class HttpProtocol(HttpToolsProtocol):
             self._answering.message_event.set()
         super().connection_lost(exc)
 
-    def _build_head_without_offer(self) -> bytes:
-        request_line = b"%b %b HTTP/%b" % (self.scope["method"].encode(), self.url, self.scope["http_version"].encode())
-        headers = [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
-        return b"\r\n".join([request_line, *headers, b"", b""])
+
+class _RequestParser(HttpRequestParser):
+    """httptools' parser, which reads a head that offers an upgrade a second time, without the offer, and goes on.
+
+    httptools always stops behind such a head; it only tells where that is.
+    """
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        super().__init__(protocol)
+        self.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own parser
+        self._protocol = protocol
+
+    def feed_data(self, data: Any) -> None:
+        while True:
+            try:
+                super().feed_data(data)
+                return
+            except HttpParserUpgrade as stop:
+                data = memoryview(data)[stop.args[0] :]
+            if self._protocol.has_upgrade_offer():
+                self.feed_data(self._protocol.build_head_without_offer())
+            if self.should_upgrade():  # still: a CONNECT, and what follows it is not HTTP
+                return
 
 
-def use_http_protocol() -> None:
-    """Make uvicorn use HttpProtocol, however it was started; another parser than httptools stays what it is.
+def configure_uvicorn() -> None:
+    """Set HttpProtocol and KEEP_ALIVE_S on the running server, for `uvicorn main:app` as well as for our own command.
 
+    What its command line chose stays: another parser than httptools, another keep-alive timeout than the default.
     It must run in the lifespan, before uvicorn listens and `drain_on_signals` replaces the handler that finds it.
     """
     server = _find_server()
-    if server is not None and server.config.http_protocol_class is HttpToolsProtocol:
+    if server is None:
+        return
+    if server.config.http_protocol_class is HttpToolsProtocol:
         server.config.http_protocol_class = HttpProtocol
+    if server.config.timeout_keep_alive == _UVICORN_KEEP_ALIVE_S:
+        server.config.timeout_keep_alive = KEEP_ALIVE_S
 
 
 def freeze_startup_objects() -> None:

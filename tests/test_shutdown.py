@@ -1,11 +1,13 @@
 """SIGTERM: the listener stays, new turns are refused, open ones may end, and the process ends with 0, in time."""
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -132,6 +134,28 @@ def test_without_open_streams_it_ends_soon(start: Start) -> None:
     with bare_upstream(Paused().play) as upstream, start(upstream.url, DRAIN_S="60") as service:
         service.popen.send_signal(signal.SIGTERM)
         assert service.ended(20) == 0
+
+
+@pytest.mark.parametrize("start", [by_uvicorn, by_module, by_make_run, without_uvloop])
+def test_idle_kept_alive_connections_do_not_hold_it(start: Start) -> None:
+    """They are kept for an hour otherwise (test_keep_alive.py)."""
+    with (
+        bare_upstream(Paused().play) as upstream,
+        start(upstream.url, DRAIN_S="60") as service,
+        httpx.Client() as used,
+        begin(service.url, "hi", behind=b"") as busy,
+    ):
+        assert used.get(f"{service.url}/health").headers.get("connection") != "close"
+        read_until(busy, b"Hello")
+        with socket.create_connection(("127.0.0.1", urlsplit(service.url).port or 0)) as unused:
+            service.popen.send_signal(signal.SIGTERM)
+            draining(service)
+            busy.close()
+            before = time.monotonic()
+            assert service.ended(15) == 0
+            assert time.monotonic() - before < 5
+            unused.settimeout(5)
+            assert unused.recv(1) == b""
 
 
 @pytest.mark.slow
